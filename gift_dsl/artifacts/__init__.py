@@ -1,0 +1,1 @@
+"""What a run leaves on disk: run directory, lock, manifest, bundle, and the check that nothing was changed."""

@@ -1,0 +1,1 @@
+"""What a policy can do: games with intervals, benchmarks through lm-eval (`harness`), and a judge."""

@@ -1,0 +1,1 @@
+"""The table: transcripts, parsing, the walk through a composition, and the loop that moves many episodes at once."""
