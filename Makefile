@@ -1,0 +1,56 @@
+# make quickstart   install, then check and plan the smallest spec
+# make test         install with the tools, then everything CI does
+# make check        formatting, lint, types, layers; no tests
+#
+# PYTHON       the interpreter that the environment is made from (3.11 to 3.14)
+# VENV         where the environment lies
+# TORCH_INDEX  another package index for torch alone, e.g. one with wheels for your accelerator or for the CPU
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PYTEST_FLAGS ?= --slow
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+TORCH = $(shell sed -n 's/^ *"\(torch[<>=][^"]*\)".*/\1/p' pyproject.toml)
+INSTALL_TORCH = $(if $(TORCH_INDEX),$(PIP) install --index-url "$(TORCH_INDEX)" "$(TORCH)")
+
+# pip alone is enough: the checker's runtime comes with it, and it need not ask the network for a newer release.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DELETE_ON_ERROR:
+.PHONY: quickstart test check format
+
+quickstart: $(VENV)/installed
+	$(BIN)/gift validate specs/quickstart.yaml
+	$(BIN)/gift plan specs/quickstart.yaml
+
+test: check
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Installed again only when the requirements change: the package itself is editable.
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo "installing gift-dsl into $(VENV) (a few minutes the first time)"
+	$(INSTALL_TORCH)
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	@echo "installing gift-dsl and its tools into $(VENV) (a few minutes the first time)"
+	$(INSTALL_TORCH)
+	$(PIP) install -e '.[dev]'
+	@touch $@ $(VENV)/installed
