@@ -1,0 +1,66 @@
+"""The families of games: one frozen list, and the plugins that are read only when an unknown name asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.games import board, matrix, open_spiel, question, spy, textarena
+from gift_dsl.games.game import GAME_API, Family
+
+ENTRY_POINTS: Final = "gift_dsl.games"
+
+FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        module.FAMILY.name: module.FAMILY
+        for module in (matrix, board, spy, question, textarena, open_spiel)
+    }
+)
+
+
+def plugin_families() -> dict[str, Family]:
+    """Families of installed packages, by name.
+
+    Raises:
+        MachineError: a plugin fails to load, or was written for another `game_api`.
+    """
+    from importlib.metadata import entry_points
+
+    found: dict[str, Family] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            family = entry.load()
+        except (ImportError, AttributeError) as error:
+            raise MachineError(
+                f"the game plugin `{entry.name}` ({entry.value}) does not load: {error}"
+            ) from error
+        if not isinstance(family, Family):
+            raise MachineError(
+                f"the game plugin `{entry.name}` ({entry.value}) is not a gift_dsl Family"
+            )
+        if family.game_api != GAME_API:
+            raise MachineError(
+                f"the game plugin `{entry.name}` is for game_api {family.game_api}, this gift has {GAME_API}"
+            )
+        found[family.name] = family
+    return found
+
+
+def find_family(name: str) -> Family | None:
+    """The family of this name, built in or from a plugin; None when there is none."""
+    return FAMILIES.get(name) or plugin_families().get(name)
+
+
+def get_family(name: str) -> Family:
+    """The family of this name.
+
+    Raises:
+        UsageError: no such family is installed.
+    """
+    family = find_family(name)
+    if family is None:
+        known = ", ".join(sorted({*FAMILIES, *plugin_families()}))
+        raise UsageError(f"no game family is called `{name}`; there are: {known}")
+    return family
