@@ -1,0 +1,475 @@
+"""The plan: what a run does, with no choice left. Plain frozen data, canonical JSON and digests.
+
+`plan.json` is written before step 1 and is what each rank and each resume loads. Its digest without the `runtime`
+block is `plan_hash`: two runs with one `plan_hash` play the same games with the same prompts, data and updates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Final, Literal
+
+PLAN_SCHEMA: Final = "gift-plan/1"
+MAX_EXACT_INT: Final = 2**53 - 1
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+JsonMap = Mapping[str, Any]
+"""A mapping of plain JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePrint:
+    """The identity of bytes a run depends on.
+
+    Attributes:
+        name: what the spec calls it (a path, a hub id).
+        sha256: hex digest, or None while the bytes are not on this machine.
+        reason: why there is no digest; None when there is one.
+    """
+
+    name: str
+    sha256: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPlan:
+    """Low-rank adapters: rank r, scale alpha / r, dropout in [0, 1], names of the layers."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """The policy. Exactly one of `source` and `from_run` is given; `tiny` holds the sizes of the built-in preset."""
+
+    source: str | None
+    revision: str | None
+    from_run: str | None
+    from_step: int | Literal["final", "best"] | None
+    tokenizer: str | None
+    chat_template: str | None
+    compute: Literal["bf16", "fp32"]
+    weights: Literal["bf16", "fp32"]
+    lora: LoraPlan | None
+    gradient_checkpointing: bool
+    attention: str
+    tiny: JsonMap | None
+    print: FilePrint | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpponentPlan:
+    """A player that is not trained: its type and every field of it."""
+
+    name: str
+    type: str
+    params: JsonMap
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """How one game is played: token limits per turn, sampling, faults. Times in seconds, shares in [0, 1]."""
+
+    max_tokens_per_turn: int
+    temperature: float
+    thinking: Literal["off", "keep", "strip"]
+    on_truncation: Literal["end", "retry"]
+    opponent_noise: Literal["independent", "common"]
+    opponent_illegal_retry: int
+    opponent_illegal_then: Literal["random_legal", "forfeit", "void"]
+    max_void_share: float
+    max_turn_retries: int
+    turn_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    """Texts, not names: what is shown does not change when a shipped file does.
+
+    Attributes:
+        observations: Jinja2 texts of an observation; one is drawn for each group.
+        answer: Jinja2 text of the sentence that asks for the answer format.
+        tag: the action stands in <tag>…</tag>.
+        think: whether a <think> part stands before it.
+    """
+
+    observations: tuple[str, ...]
+    answer: str
+    tag: str
+    think: Literal["optional", "required", "forbidden"]
+
+
+@dataclass(frozen=True, slots=True)
+class GamePlan:
+    """One game: `games.build` makes a Game of (`family`, `params`).
+
+    Attributes:
+        name: its key in the spec.
+        family: the family of games.
+        params: values of the family's parameter dataclass.
+        trainee_seat: a seat, `any` (drawn once a group) or `all` (every seat is trained).
+        trainee_role: only instances in which the trainee has this role; None: any.
+        opponents: names, one for each other seat in seat order; or one for each role.
+        opponents_by: how `opponents` is read.
+        assign: a list sits as written, or shuffled once a group.
+        reward: worth of (win, draw, loss), each in [0, 1].
+        max_turns: most policy turns of one play, retries of illegal actions included.
+        illegal_retries: further tries after an illegal action; 0 forfeits.
+        format_penalty, illegal_penalty: added to the return, in [-1, 0].
+        held_out: False where the family is too small to split; every table then says `held-out: none`.
+        data: identity of the rows, for games that have some.
+    """
+
+    name: str
+    family: str
+    params: JsonMap
+    trainee_seat: int | Literal["any", "all"]
+    trainee_role: str | None
+    opponents: JsonMap
+    opponents_by: Literal["seat", "role"]
+    assign: Literal["fixed", "shuffle"]
+    reward: tuple[float, float, float]
+    max_turns: int
+    illegal_retries: int
+    format_penalty: float
+    illegal_penalty: float
+    show_penalty: bool
+    prompt: PromptPlan
+    rollout: RolloutPlan
+    held_out: bool
+    data: FilePrint | None
+
+
+Schedule = tuple[tuple[int, float], ...]
+"""Points (step, weight) with steps rising; linear between them, constant outside. A constant is one point at 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A game as a part. `label` is unique in its stage (`math#2`); turns and tokens are this part's own budget."""
+
+    label: str
+    game: str
+    weight: Schedule
+    max_turns: int
+    max_tokens_per_turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """One trajectory plays every part in turn."""
+
+    parts: tuple[Node, ...]
+    weight: Schedule
+    reward: Literal["mean", "sum", "weighted", "product", "min", "geometric", "difficulty"]
+    order: Literal["fixed", "shuffled", "rotated"]
+    context: Literal["shared", "fresh"]
+    feedback: Literal["none", "outcome"]
+    gate: Literal["none", "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Each group plays one of the parts."""
+
+    parts: tuple[Node, ...]
+    weight: Schedule
+    draw: Literal["balanced", "random"]
+
+
+Node = Leaf | AllOf | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """Whole steps play one part: `blocks[i]` consecutive steps of `parts[i]` in each cycle."""
+
+    parts: tuple[Node, ...]
+    blocks: tuple[int, ...]
+    order: Literal["fixed", "random"]
+
+
+Play = Node | InTurn
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmPlan:
+    """Every term of the update. Meanings and ranges: `gift explain algorithm`."""
+
+    preset: str
+    group_size: int
+    groups_per_step: int
+    keep: float
+    scope: Literal["global", "per_task"]
+    drop_zero: bool
+    dynamic_sampling: bool
+    max_refills: int
+    loss: Literal["trajectory", "token", "constant"]
+    clip_low: float
+    clip_high: float
+    dual_clip: float | Literal["off"]
+    advantage_scale: Literal["group", "batch", "none"]
+    baseline: Literal["group", "role"]
+    baseline_decay: float
+    credit: Literal["trajectory", "to_go", "segment", "discount"]
+    discount: float
+    entropy_coef: float
+    kl_coef: float
+    overlong: Literal["none", "mask", "penalty"]
+    overlong_cache: int
+    importance_cap: float
+    epochs: int
+    mini_batch_size: int | Literal["all"]
+    optimizer: Literal["adamw", "muon"]
+    learning_rate: float
+    schedule: Literal["constant", "linear", "cosine"]
+    min_learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    adam_beta1: float
+    adam_beta2: float
+    max_grad_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """Sizes of one step, exact and fixed.
+
+    Attributes:
+        groups, group_size: groups played (before any refill) and members of each.
+        episodes: groups times group_size.
+        trained_seats: trajectories of one episode (more than one when every seat is trained).
+        kept_groups: most groups that are trained on.
+        rows_per_trajectory: most sequences of one trajectory (1 when the context is shared).
+        rows: sequences of one update times updates; short steps are filled with rows of mask 0.
+        updates: optimizer updates of one step, all epochs together.
+        rows_per_update: sequences of one optimizer update.
+    """
+
+    groups: int
+    group_size: int
+    episodes: int
+    trained_seats: int
+    kept_groups: int
+    rows_per_trajectory: int
+    rows: int
+    updates: int
+    rows_per_update: int
+
+
+@dataclass(frozen=True, slots=True)
+class UntilPlan:
+    """When a stage ends. `max_steps` always holds; the one other condition that is set may end it earlier."""
+
+    max_steps: int
+    subgame_episodes: int | None = None
+    policy_tokens: int | None = None
+    success_game: str | None = None
+    success_at_least: float | None = None
+    success_patience: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage: what is played, for how long, and how the policy is updated.
+
+    `algorithm` and `batch` are set for grpo; `supervised`, `data` and `epochs` for sft and glow.
+    `schedule_steps` is the horizon of the learning rate in steps.
+    """
+
+    name: str
+    type: Literal["grpo", "sft", "glow"]
+    play: Play
+    system_prompt: str
+    until: UntilPlan
+    schedule_steps: int
+    optimizer: Literal["carry", "reset"]
+    reward: Literal["game", "format_only", "shuffled", "random"]
+    max_context: int
+    algorithm: AlgorithmPlan | None
+    batch: BatchPlan | None
+    supervised: JsonMap | None
+    data: JsonMap | None
+    data_prints: tuple[FilePrint, ...]
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """A small evaluation on dev instances every so many steps."""
+
+    every: int
+    rounds: int
+    games: tuple[str, ...]
+    chain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinalPlan:
+    """The evaluation of the finished run, the only reader of test."""
+
+    split: Literal["test", "dev"]
+    rounds: int
+    checkpoints: tuple[int | str, ...]
+    games: tuple[str, ...]
+    opponents: JsonMap
+    temperature: float
+    max_tokens: int
+    max_replays: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """How the policy is measured; `benchmarks` hold the type and every field of each."""
+
+    seed: int
+    temperature: float
+    max_tokens: int
+    probe: ProbePlan | None
+    final: FinalPlan | None
+    benchmarks: tuple[JsonMap, ...]
+    system: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePlan:
+    """Where a run happens. The only block that `plan_hash` leaves out."""
+
+    name: str
+    run_id: str
+    resources: JsonMap
+    limits: JsonMap
+    output: JsonMap
+    trackers: tuple[str, ...]
+    base_urls: JsonMap
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run."""
+
+    spec_hash: str
+    seed: int
+    compat: Literal["none", "gift_v1"]
+    model: ModelPlan
+    opponents: tuple[OpponentPlan, ...]
+    games: tuple[GamePlan, ...]
+    stages: tuple[StagePlan, ...]
+    evaluation: EvaluationPlan
+    runtime: RuntimePlan
+    schema: str = PLAN_SCHEMA
+
+    def game(self, name: str) -> GamePlan:
+        """The game of this name; KeyError if there is none."""
+        return next(game for game in self.games if game.name == name)
+
+
+def leaves(play: Play) -> Iterator[Leaf]:
+    """Every leaf of a composition, in the order written."""
+    if isinstance(play, Leaf):
+        yield play
+        return
+    for part in play.parts:
+        yield from leaves(part)
+
+
+def to_json(value: object) -> Any:
+    """Plain JSON data of a plan: dataclasses become objects (a composition's with its `kind`), tuples lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = {"kind": type(value).__name__} if isinstance(value, Leaf | AllOf | AnyOf | InTurn) else {}
+        return kind | {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # values are Any by contract
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _number(value: float) -> str:
+    """ECMAScript's Number::toString (RFC 8785, section 3.2.2.3)."""
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{value} has no canonical form")
+    if abs(value) <= MAX_EXACT_INT and value == int(value):
+        return str(int(value))
+    text = repr(value)
+    mantissa, _, exponent = text.partition("e")
+    digits = mantissa.replace("-", "").replace(".", "").lstrip("0")
+    point = len(mantissa.replace("-", "").split(".")[0])
+    whole = mantissa.replace("-", "").replace(".", "")
+    leading = len(whole) - len(whole.lstrip("0"))
+    power = point - leading + (int(exponent) if exponent else 0)
+    digits = digits.rstrip("0")
+    sign = "-" if value < 0 else ""
+    count = len(digits)
+    if 0 < power <= 21:
+        body = digits + "0" * (power - count) if count <= power else f"{digits[:power]}.{digits[power:]}"
+    elif -6 < power <= 0:
+        body = "0." + "0" * -power + digits
+    else:
+        head = digits[0] + (f".{digits[1:]}" if count > 1 else "")
+        body = f"{head}e{'+' if power > 0 else '-'}{abs(power - 1)}"
+    return sign + body
+
+
+def _write(value: Any, out: list[str]) -> None:
+    if value is None or isinstance(value, bool | str):
+        out.append(json.dumps(value, ensure_ascii=False))
+    elif isinstance(value, int):
+        if abs(value) > MAX_EXACT_INT:
+            raise ValueError(f"{value} is beyond 2^53 and has no canonical form")
+        out.append(str(value))
+    elif isinstance(value, float):
+        out.append(_number(value))
+    elif isinstance(value, Mapping):
+        items: list[tuple[str, Any]] = sorted(value.items(), key=lambda item: item[0].encode("utf-16-be"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType, reportUnknownLambdaType, reportUnknownVariableType]  # keys are text by contract
+        for index, (key, item) in enumerate(items):
+            out.append(("," if index else "{") + json.dumps(key, ensure_ascii=False) + ":")
+            _write(item, out)
+        out.append("}" if items else "{}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            out.append("," if index else "[")
+            _write(item, out)
+        out.append("]" if value else "[]")
+    else:
+        raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def canonical_json(value: Any) -> bytes:
+    """RFC 8785 canonical JSON: one byte sequence for one meaning.
+
+    Raises:
+        ValueError: a number is not finite, or an integer is beyond 2^53.
+        TypeError: a value is not JSON.
+    """
+    out: list[str] = []
+    _write(value, out)
+    return "".join(out).encode()
+
+
+def digest(kind: str, value: Any) -> str:
+    """sha256 over a kind, a line break and the canonical JSON; hex."""
+    return hashlib.sha256(kind.encode() + b"\n" + canonical_json(value)).hexdigest()
+
+
+def missing_prints(plan: Plan) -> tuple[FilePrint, ...]:
+    """Every file whose bytes are not known on this machine."""
+    prints = [plan.model.print, *(game.data for game in plan.games)]
+    prints += [item for stage in plan.stages for item in stage.data_prints]
+    return tuple(item for item in prints if item is not None and item.sha256 is None)
+
+
+def plan_hash(plan: Plan) -> str | None:
+    """Digest of the plan without its runtime block; None while a file it depends on is not on this machine."""
+    if missing_prints(plan):
+        return None
+    body = to_json(plan)
+    del body["runtime"]
+    return digest(PLAN_SCHEMA, body)

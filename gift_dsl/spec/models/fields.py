@@ -1,0 +1,61 @@
+"""The base of every model and the field types that have one meaning everywhere."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_INT: Final = 2**53 - 1
+"""Larger integers do not survive canonical JSON (RFC 8785)."""
+
+
+class Strict(BaseModel):
+    """Frozen, strict, and closed: an unknown key is an error, a text is never read as a number."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+        defer_build=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Marks a text that names a key of `section` (`opponents`, `games`)."""
+
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotHashed:
+    """Marks a field that does not change what is computed; it is left out of `spec_hash`."""
+
+
+Int = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
+Count = Annotated[int, Field(ge=1, le=MAX_INT)]
+NonNegative = Annotated[int, Field(ge=0, le=MAX_INT)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
+Text = Annotated[str, Field(min_length=1)]
+EnvName = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$", max_length=128)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2048)]
+OpponentName = Annotated[str, Field(min_length=1), Ref("opponents")]
+GameName = Annotated[str, Field(min_length=1), Ref("games")]
+JsonScalar = bool | int | float | str
+Extra = dict[str, Any]
+
+
+def optional(cls: type[Strict], name: str, doc: str) -> type[Strict]:
+    """A copy of a model in which every field may be left out and has no default: what an override may say."""
+    from pydantic import create_model
+
+    fields: dict[str, Any] = {
+        key: (info.rebuild_annotation() | None, Field(default=None, description=info.description))
+        for key, info in cls.model_fields.items()
+    }
+    return create_model(name, __base__=Strict, __doc__=doc, **fields)
