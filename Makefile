@@ -1,6 +1,8 @@
 # make quickstart   install, then check and plan the smallest spec
 # make test         install with the tools, then everything CI does
 # make check        formatting, lint, types, layers; no tests
+# make coverage     every branch of the core is taken by a test, or it fails
+# make format       let ruff mend what it can
 #
 # PYTHON       the interpreter that the environment is made from (3.11 to 3.14)
 # VENV         where the environment lies
@@ -20,7 +22,7 @@ INSTALL_TORCH = $(if $(TORCH_INDEX),$(PIP) install --index-url "$(TORCH_INDEX)" 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart test check format
+.PHONY: quickstart test check coverage format
 
 quickstart: $(VENV)/installed
 	$(BIN)/gift validate specs/quickstart.yaml
@@ -34,6 +36,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-fail-under=100
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
