@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from typing_extensions import Doc
 
 from gift_dsl.games.game import Family, Game, GameFacts, Rows
@@ -17,48 +18,50 @@ class BoardParams:
 
     height: Annotated[int, Ge(1), Le(19), Doc("Number of rows.")] = 3
     width: Annotated[int, Ge(1), Le(19), Doc("Number of columns.")] = 3
-    connect: Annotated[
-        int, Ge(2), Le(19), Doc("Stones in a row, column or diagonal that win.")
-    ] = 3
-    gravity: Annotated[
-        bool,
-        Doc(
-            "Stones fall to the lowest free cell of a column; an action is then a column."
-        ),
-    ] = False
+    connect: Annotated[int, Ge(2), Le(19), Doc("Stones in a row, column or diagonal that win; more win too.")] = 3
+    gravity: Annotated[bool, Doc("Stones fall to the lowest free cell of a column; an action is then a column.")] = (
+        False
+    )
     openings: Annotated[
         Literal["empty", "balanced"],
-        Doc(
-            "`empty` board, or `balanced`: equally many random stones of both sides, nobody having won."
-        ),
+        Doc("`empty` board, or `balanced`: equally many random stones of both sides, nobody having won."),
     ] = "empty"
     opening_rounds: Annotated[
         int,
         Ge(0),
         Le(20),
-        Doc(
-            "With balanced openings: 0 to this many rounds of one random stone a side are drawn."
-        ),
+        Doc("With balanced openings: 0 to this many rounds of one random stone a side are drawn."),
     ] = 1
     win_text: Annotated[
         Literal["always", "never", "random"],
         Doc("Whether the prompt states the win condition; drawn once a group."),
     ] = "always"
+    title: Annotated[
+        str | None, MinLen(1), Doc("What the prompt calls the game; made from the numbers when left out.")
+    ] = None
+
+    @property
+    def name(self) -> str:
+        """The title, or the numbers that define the game."""
+        gravity = " with gravity" if self.gravity else ""
+        return self.title or f"Connect {self.connect} on a {self.height} x {self.width} board{gravity}"
 
 
 def check(params: BoardParams) -> str | None:
     """The first contradiction between parameters, or None."""
     if params.connect > max(params.height, params.width):
         return f"`connect` is {params.connect}, which no line of a {params.height} x {params.width} board can hold"
-    if 2 * params.opening_rounds >= params.height * params.width:
+    if params.openings == "balanced" and 2 * params.opening_rounds >= params.height * params.width:
         return f"`opening_rounds` is {params.opening_rounds}, which fills a {params.height} x {params.width} board"
     return None
 
 
+@lru_cache(maxsize=64)
 def facts(params: BoardParams) -> GameFacts:
     """Each seat can take at most half of the cells; the first seat one more on an odd board."""
+    from gift_dsl.games.board_rules import count_opening_classes
+
     cells = params.height * params.width
-    solved = cells <= 9 and not params.gravity
     return GameFacts(
         seats=2,
         max_turns=((cells + 1) // 2, cells // 2),
@@ -66,13 +69,14 @@ def facts(params: BoardParams) -> GameFacts:
         can_draw=True,
         zero_sum=True,
         abilities=("strategic reasoning", "spatial reasoning"),
-        family_size=1 if params.openings == "empty" else None,
-        prompt_tokens=(160 + 6 * cells, 60 + 6 * cells) if not solved else (220, 120),
+        family_size=count_opening_classes(params),
+        prompt_tokens=(160 + 6 * cells, 60 + 6 * cells),
         players=("random", "first_legal", "scripted", "human", "minimax"),
     )
 
 
 def build(params: BoardParams, rows: Rows) -> Game:
+    """The game with its board bound; it needs no rows."""
     from gift_dsl.games.board_rules import BoardGame
 
     return BoardGame(params)
