@@ -1,1 +1,290 @@
-"""The command `gift`: options in, results on stdout, diagnostics on stderr, one exit code. Heavy imports wait."""
+"""The commands. Results go to stdout, everything else to stderr; heavy imports live inside the commands.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 spec invalid, 4 machine not ready, 5 a difference was found, 130 and 143 stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs a third of pydantic's import
+
+import typer
+
+from gift_dsl import __version__
+from gift_dsl.errors import GiftError, SpecError, UsageError
+
+app = typer.Typer(
+    name="gift",
+    help="One YAML file describes an experiment that trains a language model by playing games.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="AXIS=VALUE", help="Only these runs of a sweep.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="Spec file, or - for standard input.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gift {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One YAML file describes an experiment that trains a language model by playing games."""
+
+
+def _read(path: str) -> tuple[str, bytes | None]:
+    """The path of a spec and, for `-`, the text of standard input."""
+    return path, sys.stdin.buffer.read() if path == "-" else None
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def _ascii_only() -> bool:
+    return "utf" not in (getattr(sys.stderr, "encoding", None) or "").lower()
+
+
+def _color(stream: Any) -> bool:
+    """NO_COLOR wins over FORCE_COLOR; no colour on a dumb terminal or into a file."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def _tell(diagnostics: Any, sources: dict[str, str]) -> None:
+    """Diagnostics on stderr, as a person reads them."""
+    from gift_dsl.spec.render import render_text
+
+    text = render_text(diagnostics, sources, ascii_only=_ascii_only(), color=_color(sys.stderr))
+    if text:
+        typer.echo(text.rstrip("\n"), err=True)
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help="Spec files, or - for standard input.")],
+    sets: Sets = None,
+    only: Only = None,
+    json: Json = False,
+    format: Annotated[str, typer.Option(help="text, or github for annotations in a workflow.")] = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Check specs: every mistake at once, each with its place."""
+    from gift_dsl import api
+    from gift_dsl.spec.render import to_github, to_json
+
+    if format not in ("text", "github"):
+        raise UsageError(f"--format is text or github, not {format!r}")
+    checked = [api.check_spec(*_read(path), sets=sets or (), only=only or (), plan=False) for path in specs]
+    bad = [item for item in checked if not item.ok]
+    if json:
+        found = [entry for item in checked for entry in to_json(item.diagnostics)]
+        _print_json({"schema": "gift-validate/1", "ok": not bad, "files": specs, "diagnostics": found})
+    elif format == "github":
+        for item in checked:
+            if item.diagnostics:
+                typer.echo(to_github(item.diagnostics).rstrip("\n"))
+    else:
+        for item in checked:
+            _tell([d for d in item.diagnostics if not quiet or d.severity == "error"], item.sources)
+            if item.ok and not quiet:
+                runs = f" ({len(item.runs)} runs)" if len(item.runs) > 1 else ""
+                typer.echo(f"{item.path}: ok{runs}{' (fragment)' if item.fragment else ''}")
+    if bad:
+        raise typer.Exit(SpecError.exit_code)
+
+
+@app.command()
+def plan(
+    spec: SpecFile,
+    sets: Sets = None,
+    only: Only = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="PLAN_OR_RUN", help="Say what differs from an earlier plan or run.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a run would do and need, before anything is loaded."""
+    from gift_dsl import api
+    from gift_dsl.report.plan_text import plan_text
+
+    checked = api.check_spec(*_read(spec), sets=sets or (), only=only or ())
+    if not checked.ok:
+        _tell(checked.diagnostics, checked.sources)
+        raise typer.Exit(SpecError.exit_code)
+    if checked.fragment:
+        raise UsageError(f"{spec} is a fragment (`fragment: true`); plan a spec that extends it")
+    if against is not None:
+        _compare(checked, against, json)
+        return
+    if json:
+        _print_json(api.plan_document(checked))
+        return
+    _tell(checked.diagnostics, checked.sources)
+    typer.echo(plan_text(checked, width=_width()))
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def _compare(checked: Any, against: str, json: bool) -> None:
+    from gift_dsl import api
+
+    document = api.plan_against(checked, against)
+    if json:
+        _print_json(document)
+    else:
+        for change in document["changes"]:
+            typer.echo(f"~ {change['path']}  {change['old']} -> {change['new']}  ({change['means']})")
+        if not document["changes"]:
+            typer.echo("no difference")
+    if document["changes"]:
+        raise typer.Exit(5)
+
+
+@app.command()
+def show(
+    spec: SpecFile,
+    resolved: Annotated[bool, typer.Option("--resolved", help="With presets, defaults and game files filled in.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value was written.")] = False,
+    sets: Sets = None,
+    only: Only = None,
+    json: Json = False,
+) -> None:
+    """Print a spec as it is understood."""
+    from gift_dsl import api
+
+    checked = api.check_spec(*_read(spec), sets=sets or (), only=only or (), plan=False)
+    if not checked.ok:
+        _tell(checked.diagnostics, checked.sources)
+        raise typer.Exit(SpecError.exit_code)
+    if json:
+        _print_json(api.show_document(checked, resolved=resolved, origin=origin))
+    else:
+        typer.echo(api.show_text(checked, resolved=resolved, origin=origin), nl=False)
+
+
+@app.command()
+def explain(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Field (algorithm.clip_high), type, preset or error code.")],
+    json: Json = False,
+) -> None:
+    """Explain a field of the language, a type, a preset or the code of a diagnostic."""
+    from gift_dsl import api
+
+    document = api.explain(path)
+    if json:
+        _print_json(document)
+    else:
+        typer.echo(api.explain_text(document), nl=False)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="games, opponents, benchmarks, presets or starters.")],
+    json: Json = False,
+) -> None:
+    """List what a spec can name."""
+    from gift_dsl import api
+
+    rows = api.list_things(what)
+    if json:
+        _print_json({"schema": "gift-list/1", "what": what, "items": rows})
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['description']}")
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
+) -> None:
+    """Print the JSON Schema that editors complete and check specs with."""
+    import json as encoder
+
+    from gift_dsl.spec.schema import authoring_schema
+
+    text = encoder.dumps(authoring_schema(), ensure_ascii=False, indent=1) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to start; made if it is not there.")] = Path(),
+    start: Annotated[str, typer.Option("--from", metavar="NAME", help="Starter; `gift list starters`.")] = "quickstart",
+    json: Json = False,
+) -> None:
+    """Start a project: a spec, the schema for editors, and what git should ignore."""
+    from gift_dsl import api
+
+    written = api.init_project(folder, start)
+    if json:
+        _print_json({"schema": "gift-init/1", "written": [str(path) for path in written]})
+        return
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next: gift validate {written[0]}")
+
+
+def main() -> None:
+    """Run the command line and end the process with the exit code of the design."""
+    try:
+        app()
+    except SpecError as error:
+        _tell(error.diagnostics, {})
+        sys.exit(error.exit_code)
+    except GiftError as error:
+        typer.echo(f"gift: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        sys.exit(_crash(error))
+
+
+def _crash(error: Exception) -> int:
+    """One line and a file with the traceback: a bug is a crash, but not a wall of text."""
+    import platform
+    import tempfile
+    import traceback
+
+    if os.environ.get("GIFT_DEBUG"):
+        raise error
+    report = "".join(traceback.format_exception(error))
+    versions = f"gift {__version__}, python {platform.python_version()}, {platform.platform()}\n"
+    with tempfile.NamedTemporaryFile("w", prefix="gift-crash-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        file.write(versions + " ".join(sys.argv[1:2]) + "\n" + report)
+    typer.echo(f"gift: this is a bug: {type(error).__name__}: {error}\n  details: {file.name}", err=True)
+    return 1
+
+

@@ -153,13 +153,21 @@ Schedule = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A game as a part. `label` is unique in its stage (`math#2`); turns and tokens are this part's own budget."""
+    """A game as a part. `label` is unique in its stage (`math#2`); turns and tokens are this part's own budget.
+
+    `rollout` holds here, with what the stage, the game and the part say; `GamePlan.rollout` is for evaluation.
+    """
 
     label: str
     game: str
     weight: Schedule
     max_turns: int
-    max_tokens_per_turn: int
+    rollout: RolloutPlan
+
+    @property
+    def max_tokens_per_turn(self) -> int:
+        """Most tokens of one policy turn of this part."""
+        return self.rollout.max_tokens_per_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,15 +343,17 @@ class EvaluationPlan:
     probe: ProbePlan | None
     final: FinalPlan | None
     benchmarks: tuple[JsonMap, ...]
+    subjects: tuple[str, ...]
     system: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimePlan:
-    """Where a run happens. The only block that `plan_hash` leaves out."""
+    """Where a run happens. The only block that `plan_hash` leaves out. Relative paths start at `folder`."""
 
     name: str
     run_id: str
+    folder: str
     resources: JsonMap
     limits: JsonMap
     output: JsonMap

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-
-from gift_dsl.plan import to_json
+from typing import Final, Literal
 
 RECORD_SCHEMA: Final = "gift-trajectory/1"
 
@@ -152,7 +150,3 @@ class StepRecord:
     step: int
     metrics: Mapping[str, float]
 
-
-def trajectory_json(trajectory: Trajectory) -> dict[str, Any]:
-    """One trajectory as one JSON object of a shard."""
-    return {"schema": RECORD_SCHEMA, **to_json(trajectory)}

@@ -149,7 +149,9 @@ class Family:
         params: frozen dataclass; each field is `Annotated[type, annotated_types constraints, Doc("…")]`.
         facts: what follows from the parameters alone.
         build: binds parameters and rows to a Game; heavy imports happen inside.
-        opponent_types: scripted player types that know this family beyond the general ones.
+        check: the first contradiction between parameters as a sentence, or None.
+        prompt: default template of an observation, for families that ship no wording.
+        variables: what that template may read; the fields of the family's observations.
     """
 
     name: str
@@ -158,4 +160,6 @@ class Family:
     facts: Callable[[Any], GameFacts]
     build: Callable[[Any, Rows], Game]
     check: Callable[[Any], str | None] = field(default=lambda _params: None)
+    prompt: str = "{{ text }}"
+    variables: frozenset[str] = frozenset({"text"})
     game_api: int = GAME_API

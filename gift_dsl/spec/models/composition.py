@@ -14,12 +14,11 @@ COMPOSITION_KEYS = ("all_of", "any_of", "in_turn")
 def _kind(value: Any) -> str:
     """Which of the four notations a part uses; unreadable ones are checked as a part with options."""
     if isinstance(value, str):
-        return "name"
+        return "<name>"
     keys = value if isinstance(value, dict) else set(type(value).model_fields)
-    for key in ("play", *COMPOSITION_KEYS):
-        if key in keys:
-            return "part" if key == "play" else key
-    return "part"
+    if "play" in keys:
+        return "<part>"
+    return next((f"<{key}>" for key in COMPOSITION_KEYS if key in keys), "<part>")
 
 
 class AllOfSpec(Strict):
@@ -75,10 +74,10 @@ class PartSpec(Strict):
     """A part with options."""
 
     play: Annotated[
-        Annotated[GameName, Tag("name")]
-        | Annotated[AllOfSpec, Tag("all_of")]
-        | Annotated[AnyOfSpec, Tag("any_of")]
-        | Annotated[InTurnSpec, Tag("in_turn")],
+        Annotated[GameName, Tag("<name>")]
+        | Annotated[AllOfSpec, Tag("<all_of>")]
+        | Annotated[AnyOfSpec, Tag("<any_of>")]
+        | Annotated[InTurnSpec, Tag("<in_turn>")],
         Discriminator(_kind),
         Field(description="Name of a game, or a composition."),
     ]
@@ -94,19 +93,19 @@ class PartSpec(Strict):
 
 
 Part = Annotated[
-    Annotated[GameName, Tag("name")]
-    | Annotated[AllOfSpec, Tag("all_of")]
-    | Annotated[AnyOfSpec, Tag("any_of")]
-    | Annotated[InTurnSpec, Tag("in_turn")]
-    | Annotated[PartSpec, Tag("part")],
+    Annotated[GameName, Tag("<name>")]
+    | Annotated[AllOfSpec, Tag("<all_of>")]
+    | Annotated[AnyOfSpec, Tag("<any_of>")]
+    | Annotated[InTurnSpec, Tag("<in_turn>")]
+    | Annotated[PartSpec, Tag("<part>")],
     Discriminator(_kind),
 ]
 Composition = AllOfSpec | AnyOfSpec | InTurnSpec
 Play = Annotated[
-    Annotated[GameName, Tag("name")]
-    | Annotated[AllOfSpec, Tag("all_of")]
-    | Annotated[AnyOfSpec, Tag("any_of")]
-    | Annotated[InTurnSpec, Tag("in_turn")]
-    | Annotated[PartSpec, Tag("part")],
+    Annotated[GameName, Tag("<name>")]
+    | Annotated[AllOfSpec, Tag("<all_of>")]
+    | Annotated[AnyOfSpec, Tag("<any_of>")]
+    | Annotated[InTurnSpec, Tag("<in_turn>")]
+    | Annotated[PartSpec, Tag("<part>")],
     Discriminator(_kind),
 ]

@@ -89,17 +89,17 @@ class LmEvalBenchmark(Strict):
 def _kind(value: Any) -> str | None:
     """The notation of a benchmark: a bare name, or its type; None lets pydantic report an unknown one."""
     if isinstance(value, str):
-        return "name"
+        return "<name>"
     found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "own" if found in _NEED_NOTHING else found if found in ("commongen", "lm_eval") else None
+    return "<own>" if found in _NEED_NOTHING else f"<{found}>" if found in ("commongen", "lm_eval") else None
 
 
 BenchmarkName = Literal["math500", "mmlu", "mmlu_pro", "social_iqa"]
 BenchmarkSpec = Annotated[
-    Annotated[BenchmarkName, Tag("name")]
-    | Annotated[OwnBenchmark, Tag("own")]
-    | Annotated[CommonGenBenchmark, Tag("commongen")]
-    | Annotated[LmEvalBenchmark, Tag("lm_eval")],
+    Annotated[BenchmarkName, Tag("<name>")]
+    | Annotated[OwnBenchmark, Tag("<own>")]
+    | Annotated[CommonGenBenchmark, Tag("<commongen>")]
+    | Annotated[LmEvalBenchmark, Tag("<lm_eval>")],
     Discriminator(_kind),
 ]
 
@@ -115,6 +115,9 @@ class EvaluationSpec(Strict):
     final: Annotated[FinalSpec | None, Field(description="The evaluation of the finished run.")] = None
     benchmarks: Annotated[
         list[BenchmarkSpec], Field(description="Benchmarks of the final evaluation; `gift list benchmarks`.")
+    ] = []
+    subjects: Annotated[
+        list[OpponentName], Field(description="Opponents of type `openai` or `local` evaluated beside the policy.")
     ] = []
     system: Annotated[Text | None, Field(description="System prompt of the benchmarks instead of the shipped one.")] = (
         None

@@ -213,3 +213,6 @@ OPPONENT_TYPES: Final[dict[str, type[Strict]]] = {
     "snapshot": SnapshotOpponent,
     "pool": PoolOpponent,
 }
+
+PREDEFINED: Final = ("random", "first_legal", "minimax", "equilibrium", "best_response", "clue", "human", "self")
+"""Types that need no field; each is also a name that may be used without being defined."""

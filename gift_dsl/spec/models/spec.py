@@ -19,14 +19,14 @@ from gift_dsl.spec.models.stages import StageSpec
 def _game_kind(value: Any) -> str:
     """A named composition has a composition key; everything else is checked as a game."""
     keys = value if isinstance(value, dict) else type(value).model_fields
-    return next((key for key in COMPOSITION_KEYS if key in keys), "game")
+    return next((f"<{key}>" for key in COMPOSITION_KEYS if key in keys), "<game>")
 
 
 NamedGame = Annotated[
-    Annotated[AllOfSpec, Tag("all_of")]
-    | Annotated[AnyOfSpec, Tag("any_of")]
-    | Annotated[InTurnSpec, Tag("in_turn")]
-    | Annotated[GameSpec, Tag("game")],
+    Annotated[AllOfSpec, Tag("<all_of>")]
+    | Annotated[AnyOfSpec, Tag("<any_of>")]
+    | Annotated[InTurnSpec, Tag("<in_turn>")]
+    | Annotated[GameSpec, Tag("<game>")],
     Discriminator(_game_kind),
 ]
 

@@ -1,0 +1,163 @@
+"""Batch arithmetic: groups, kept trajectories, rows and updates of a step are whole numbers that divide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from gift_dsl.compiler.composition import compile_play
+from gift_dsl.compiler.context import Context, Loc
+from gift_dsl.compiler.schedule import nodes_of, task_groups
+from gift_dsl.errors import Diagnostic
+from gift_dsl.plan import AlgorithmPlan, AllOf, AnyOf, BatchPlan, Leaf, Node, Play, leaves
+from gift_dsl.spec.models.algorithm import resolve_algorithm
+from gift_dsl.spec.models.stages import GrpoStage
+
+
+def stage_algorithm(context: Context, stage: GrpoStage) -> AlgorithmPlan:
+    """The update rule of a stage: its own fields over the spec's over the preset's."""
+    return resolve_algorithm(context.spec.algorithm, stage.algorithm)
+
+
+def _kept_of(keep: float, groups: float) -> int:
+    return max(1, math.floor(keep * groups + 1e-9))
+
+
+def kept_groups(play: Play, algorithm: AlgorithmPlan) -> int:
+    """Most groups that selection keeps in one step (StarPO-S: `max(1, floor(keep * groups))`, per task if asked)."""
+    if algorithm.keep == 1.0 or algorithm.scope == "global":
+        return _kept_of(algorithm.keep, algorithm.groups_per_step)
+    most = 0
+    for node, _ in nodes_of(play):
+        counts = task_groups(node, algorithm.groups_per_step).values()
+        whole = all(count == int(count) for count in counts)
+        kept = sum(_kept_of(algorithm.keep, count) for count in counts)
+        most = max(most, kept if whole else _kept_of(algorithm.keep, algorithm.groups_per_step))
+    return min(most, algorithm.groups_per_step)
+
+
+def _rows_of(node: Node) -> int:
+    """Most sequences of one trajectory: one, or one a part where contexts are fresh."""
+    if isinstance(node, Leaf):
+        return 1
+    inner = [_rows_of(part) for part in node.parts]
+    if isinstance(node, AllOf):
+        return sum(inner) if node.context == "fresh" else 1
+    return max(inner)
+
+
+def _turns_of(node: Node) -> int:
+    """Most policy turns of one trajectory."""
+    if isinstance(node, Leaf):
+        return node.max_turns
+    turns = [_turns_of(part) for part in node.parts]
+    return max(turns) if isinstance(node, AnyOf) else sum(turns)
+
+
+def rows_per_trajectory(play: Play) -> int:
+    """Most sequences of one trajectory; one per turn where thoughts are stripped from the history."""
+    nodes = [node for node, _ in nodes_of(play)]
+    if any(leaf.rollout.thinking == "strip" for leaf in leaves(play)):
+        return max(_turns_of(node) for node in nodes)
+    return max(_rows_of(node) for node in nodes)
+
+
+def trained_seats(context: Context, play: Play) -> int:
+    """Trajectories of one episode: more than one when every seat of a game is trained."""
+    games = [context.games[leaf.game] for leaf in leaves(play)]
+    return max(game.facts.seats if game.spec.trainee.seat == "all" else 1 for game in games)
+
+
+def compile_batch(context: Context, play: Play, algorithm: AlgorithmPlan) -> BatchPlan:
+    """Sizes of one step; its check must have passed."""
+    seats, rows = trained_seats(context, play), rows_per_trajectory(play)
+    kept = kept_groups(play, algorithm)
+    trajectories = kept * algorithm.group_size * seats
+    mini = trajectories if algorithm.mini_batch_size == "all" else min(algorithm.mini_batch_size, trajectories)
+    return BatchPlan(
+        groups=algorithm.groups_per_step,
+        group_size=algorithm.group_size,
+        episodes=algorithm.groups_per_step * algorithm.group_size,
+        trained_seats=seats,
+        kept_groups=kept,
+        rows_per_trajectory=rows,
+        rows=trajectories * rows * algorithm.epochs,
+        updates=trajectories // mini * algorithm.epochs,
+        rows_per_update=mini * rows,
+    )
+
+
+def check(context: Context) -> Iterator[Diagnostic]:
+    """Mini-batches divide what is kept; processes and micro-batches divide an update."""
+    for index, stage in enumerate(context.spec.stages):
+        if isinstance(stage, GrpoStage):
+            yield from _check_stage(context, index, stage)
+            yield from _fields_that_do_nothing(context, index, stage)
+
+
+def _place(context: Context, index: int, field: str) -> Loc:
+    """Where an algorithm field was written: in the stage, at the top, or nowhere."""
+    own: Loc = ("stages", index, "algorithm", field)
+    return own if context.tree.at(own) is not None else ("algorithm", field)
+
+
+def _divisors(number: int, near: int) -> str:
+    """The two divisors of a number closest to another number, as text."""
+    divisors = [d for d in range(1, number + 1) if number % d == 0]
+    return " or ".join(str(d) for d in sorted(sorted(divisors, key=lambda d: abs(d - near))[:2]))
+
+
+def _check_stage(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
+    play, algorithm = compile_play(context, index), stage_algorithm(context, stage)
+    kept = kept_groups(play, algorithm)
+    trajectories = kept * algorithm.group_size * trained_seats(context, play)
+    mini, name = algorithm.mini_batch_size, stage.name
+    if isinstance(mini, int) and mini < trajectories and trajectories % mini:
+        yield context.finding(
+            "batch-arithmetic",
+            f"stage `{name}` keeps {kept} groups x {algorithm.group_size} = {trajectories} trajectories a step, "
+            f"which `mini_batch_size: {mini}` does not divide",
+            _place(context, index, "mini_batch_size"),
+            hint=f"use {_divisors(trajectories, mini)}, or `all`",
+        )
+        return
+    yield from _processes(context, index, compile_batch(context, play, algorithm), name)
+
+
+def _processes(context: Context, index: int, batch: BatchPlan, name: str) -> Iterator[Diagnostic]:
+    resources = context.spec.resources
+    if batch.groups % resources.processes:
+        yield context.finding(
+            "batch-arithmetic",
+            f"{batch.groups} groups a step in stage `{name}` cannot be dealt whole to {resources.processes} processes",
+            ("resources", "processes"),
+            hint=f"use {_divisors(batch.groups, resources.processes)} processes, "
+            f"or a `groups_per_step` that {resources.processes} divides",
+        )
+    together = resources.processes * resources.micro_batch_size
+    if batch.rows_per_update % together:
+        yield context.finding(
+            "batch-arithmetic",
+            f"an update of stage `{name}` has {batch.rows_per_update} sequences, which {resources.processes} processes "
+            f"x micro-batches of {resources.micro_batch_size} = {together} do not divide",
+            ("resources", "micro_batch_size"),
+            hint=f"processes x micro_batch_size could be {_divisors(batch.rows_per_update, together)}",
+        )
+
+
+def _fields_that_do_nothing(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
+    """Written fields that the rest of the algorithm leaves without effect."""
+    algorithm = stage_algorithm(context, stage)
+    idle = {
+        "max_refills": (not algorithm.dynamic_sampling, "`dynamic_sampling` is off"),
+        "discount": (algorithm.credit != "discount", f"`credit` is `{algorithm.credit}`"),
+        "baseline_decay": (algorithm.baseline != "role", f"`baseline` is `{algorithm.baseline}`"),
+        "overlong_cache": (algorithm.overlong != "penalty", f"`overlong` is `{algorithm.overlong}`"),
+        "scope": (algorithm.keep == 1.0, "`keep` is 1, so every group is kept"),
+        "min_learning_rate": (algorithm.schedule == "constant", "`schedule` is constant"),
+    }
+    for field, (does_nothing, why) in idle.items():
+        for path in (("algorithm", field), ("stages", index, "algorithm", field)):
+            if does_nothing and context.tree.at(path) is not None:
+                message = f"`{field}` has no effect in stage `{stage.name}`: {why}"
+                yield context.finding("no-effect", message, path, severity="warning", at_key=True)

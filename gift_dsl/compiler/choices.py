@@ -1,0 +1,77 @@
+"""Fields of which exactly one must be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gift_dsl.compiler.context import Context, Loc
+from gift_dsl.errors import Diagnostic
+from gift_dsl.spec.models.fields import Strict
+from gift_dsl.spec.models.opponents import LocalOpponent
+from gift_dsl.spec.models.stages import GrpoStage, UntilSpec
+
+_CONDITIONS = ("steps", "subgame_episodes", "policy_tokens", "success")
+
+
+def _exactly_one(context: Context, path: Loc, value: Strict, names: Sequence[str], code: str) -> Iterator[Diagnostic]:
+    given = [name for name in names if getattr(value, name) is not None]
+    if len(given) == 1:
+        return
+    listed = ", ".join(f"`{name}`" for name in names)
+    where = path if not given else (*path, given[1])
+    told = "none of them is given" if not given else "given are " + " and ".join(f"`{name}`" for name in given)
+    yield context.finding(code, f"exactly one of {listed} must be given; {told}", where, at_key=True)
+
+
+def check(context: Context) -> Iterator[Diagnostic]:
+    """Where a model, supervised data and the end of a stage come from."""
+    spec = context.spec
+    yield from _exactly_one(context, ("model",), spec.model, ("source", "from_run"), "model-source")
+    if spec.model.tiny is not None and spec.model.source != "tiny":
+        yield context.finding(
+            "tiny-without-source",
+            f"`model.tiny` sizes the built-in model, but `model.source` is `{spec.model.source}`",
+            ("model", "tiny"),
+            at_key=True,
+            hint="write `source: tiny`",
+        )
+    for name, opponent in spec.opponents.items():
+        if isinstance(opponent, LocalOpponent):
+            yield from _exactly_one(context, ("opponents", name), opponent, ("source", "from_run"), "model-source")
+    for index, stage in enumerate(spec.stages):
+        if isinstance(stage, GrpoStage):
+            yield from _until(context, ("stages", index, "until"), stage.until)
+        else:
+            path: Loc = ("stages", index, "data")
+            yield from _exactly_one(context, path, stage.data, ("runs", "scripted", "files"), "data-source")
+
+
+def _until(context: Context, path: Loc, until: UntilSpec) -> Iterator[Diagnostic]:
+    findings = list(_exactly_one(context, path, until, _CONDITIONS, "until-condition"))
+    yield from findings
+    if findings:
+        return
+    if until.steps is None and until.max_steps is None:
+        yield context.finding(
+            "until-max-steps",
+            "`max_steps` is missing: it sizes the plan and the schedule of a stage that does not end after fixed steps",
+            path,
+            at_key=True,
+            hint="add `max_steps: 1000`",
+        )
+    if until.steps is not None and until.max_steps is not None:
+        yield context.finding(
+            "until-condition",
+            "`max_steps` says nothing beside `steps`",
+            (*path, "max_steps"),
+            at_key=True,
+            hint="remove it",
+        )
+    if until.success is not None and context.spec.evaluation.probe is None:
+        yield context.finding(
+            "until-needs-probe",
+            "`success` is measured by the dev probe, but `evaluation.probe` is not given",
+            (*path, "success"),
+            at_key=True,
+            hint="add `evaluation: {probe: {every: 20}}`",
+        )

@@ -1,0 +1,133 @@
+"""The compiler's one entry: a checked spec becomes a plan, or every mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gift_dsl.compiler import batch, budget, choices, composition, credit, evaluation, keys, model, pins, prompts
+from gift_dsl.compiler import references, seats, unused
+from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.estimate import StageEstimate, estimate_stage
+from gift_dsl.compiler.games import compile_game
+from gift_dsl.compiler.meaning import spec_hash
+from gift_dsl.compiler.memory import NOTE, MemoryEstimate
+from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
+from gift_dsl.compiler.stages import compile_stage
+from gift_dsl.errors import Diagnostic
+from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, missing_prints, plan_hash
+
+Pass = Callable[[Context], Iterator[Diagnostic]]
+
+SHAPE_PASSES: Final[tuple[Pass, ...]] = (
+    references.check,
+    choices.check,
+    composition.check,
+    seats.check,
+    prompts.check,
+    keys.check,
+    evaluation.check,
+)
+"""These need only what a spec says; the others compile compositions, so they run when these find no error."""
+MEANING_PASSES: Final[tuple[Pass, ...]] = (
+    budget.check,
+    batch.check,
+    credit.check,
+    model.check,
+    pins.check,
+    unused.check,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A plan and what is known about it before it runs."""
+
+    plan: Plan
+    estimates: tuple[StageEstimate, ...]
+    memory: MemoryEstimate | None
+    needs: Needs
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts of `gift plan --json` that one run has."""
+        return {
+            "spec_hash": self.plan.spec_hash,
+            "plan_hash": plan_hash(self.plan),
+            "plan_hash_waits_for": [f"{item.name}: {item.reason}" for item in missing_prints(self.plan)],
+            "stages": [estimate.to_json() for estimate in self.estimates],
+            "memory_gib": None if self.memory is None else {k: round(v, 3) for k, v in self.memory.terms().items()},
+            "memory_note": NOTE,
+            "needs": self.needs.to_json(),
+        }
+
+
+def check_meaning(context: Context) -> list[Diagnostic]:
+    """Every finding of the semantic passes, in no particular order."""
+    found = [item for run in SHAPE_PASSES for item in run(context)]
+    if not any(item.severity == "error" for item in found):
+        found += [item for run in MEANING_PASSES for item in run(context)]
+    return found
+
+
+def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
+    """Every opponent with every field, those that are named without being defined included."""
+    spec = context.spec
+    plans = [
+        OpponentPlan(
+            name,
+            item.type,
+            item.model_dump(mode="json", exclude_none=True, exclude={"type", "base_url", "concurrency"}),
+        )
+        for name, item in spec.opponents.items()
+    ]
+    seated = {name for game in context.games.values() for name in _names(game.spec.opponents)}
+    for name in sorted(seated - set(spec.opponents)):
+        found = context.opponent(name)
+        if found is not None:
+            plans.append(
+                OpponentPlan(name, found.type, found.model_dump(mode="json", exclude_none=True, exclude={"type"}))
+            )
+    return tuple(plans)
+
+
+def _names(given: str | list[str] | dict[str, str] | None) -> list[str]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else list(given.values()) if isinstance(given, dict) else given
+
+
+def _runtime(context: Context) -> RuntimePlan:
+    spec = context.spec
+    urls = {name: item.base_url for name, item in spec.opponents.items() if item.type == "openai"}
+    return RuntimePlan(
+        name=spec.name,
+        run_id=context.run_id,
+        folder=str(context.folder),
+        resources=spec.resources.model_dump(mode="json", exclude_none=True),
+        limits=spec.limits.model_dump(mode="json", exclude_none=True),
+        output=spec.output.model_dump(mode="json", exclude_none=True),
+        trackers=tuple(spec.trackers),
+        base_urls=urls,
+    )
+
+
+def compile_plan(context: Context) -> Compiled:
+    """The plan of a run whose passes found no error."""
+    used = unused.used_games(context)
+    stages = tuple(compile_stage(context, index) for index in range(len(context.spec.stages)))
+    plan = Plan(
+        spec_hash=spec_hash(context),
+        seed=context.spec.seed,
+        compat=context.spec.compat,
+        model=model.compile_model(context),
+        opponents=_opponents(context),
+        games=tuple(compile_game(context, name) for name in context.games if name in used),
+        stages=stages,
+        evaluation=evaluation.compile_evaluation(context),
+        runtime=_runtime(context),
+    )
+    estimates = tuple(estimate_stage(context, stage) for stage in stages)
+    longest = max(min(item.tokens_longest, stage.max_context) for item, stage in zip(estimates, stages, strict=True))
+    total = sum(item.tokens_typical * item.episodes * item.steps for item in estimates)
+    return Compiled(plan, estimates, estimate_device(context, stages, longest), find_needs(context, plan, total))

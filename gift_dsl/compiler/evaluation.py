@@ -1,0 +1,96 @@
+"""Evaluation: benchmarks that can be asked of their subject, judges that can judge, and the plan of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gift_dsl.compiler.context import Context, Loc
+from gift_dsl.compiler.unused import used_games
+from gift_dsl.errors import Diagnostic
+from gift_dsl.plan import EvaluationPlan, FinalPlan, ProbePlan
+from gift_dsl.spec.models.evaluation import CommonGenBenchmark, LmEvalBenchmark
+from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent
+
+GENERATIVE: Final = (
+    "generative", "cot", "gsm8k", "math", "mmlu_pro", "ifeval", "humaneval", "mbpp", "drop", "triviaqa", "nq_open",
+    "bbh", "aime", "truthfulqa_gen", "squad", "llama",
+)  # fmt: skip
+"""Words in the names of lm-eval tasks that ask for text; tasks without one of them are read as log-likelihood tasks."""
+
+
+def needs_loglikelihood(task: str) -> bool:
+    """Whether a task of lm-eval scores continuations instead of asking for text, as far as its name tells."""
+    return not any(word in task for word in GENERATIVE)
+
+
+def check(context: Context) -> Iterator[Diagnostic]:
+    """Subjects, judges and tasks."""
+    evaluation = context.spec.evaluation
+    chat = []
+    for index, name in enumerate(evaluation.subjects):
+        opponent = context.opponent(name)
+        if isinstance(opponent, OpenAIOpponent):
+            chat.append(name)
+        elif not isinstance(opponent, LocalOpponent) and opponent is not None:
+            message = f"`{name}` has type `{opponent.type}`, which cannot be evaluated as a model"
+            yield context.finding("subject-not-a-model", message, ("evaluation", "subjects", index))
+    for index, item in enumerate(evaluation.benchmarks):
+        path: Loc = ("evaluation", "benchmarks", index)
+        if isinstance(item, LmEvalBenchmark) and chat and needs_loglikelihood(item.task):
+            yield context.finding(
+                "loglikelihood-on-chat",
+                f"`{item.task}` scores log-likelihoods, which the chat API of `{chat[0]}` does not give",
+                (*path, "task"),
+                hint="use a generative task (`mmlu_generative`), or one of our own benchmarks",
+            )
+        if isinstance(item, CommonGenBenchmark):
+            judge = context.opponent(item.judge)
+            if judge is not None and not isinstance(judge, OpenAIOpponent):
+                message = f"the judge `{item.judge}` has type `{judge.type}`; a judge is an `openai` opponent"
+                yield context.finding("judge-not-a-model", message, (*path, "judge"))
+    yield from _double(context)
+
+
+def _double(context: Context) -> Iterator[Diagnostic]:
+    seen: set[str] = set()
+    for index, item in enumerate(context.spec.evaluation.benchmarks):
+        key = item if isinstance(item, str) else item.model_dump_json()
+        if key in seen:
+            path: Loc = ("evaluation", "benchmarks", index)
+            yield context.finding("duplicate-benchmark", "this benchmark is listed twice", path, hint="remove one")
+        seen.add(key)
+
+
+def compile_evaluation(context: Context) -> EvaluationPlan:
+    """The plan of all evaluation; its check must have passed."""
+    evaluation = context.spec.evaluation
+    played = tuple(name for name in context.games if name in used_games(context))
+    probe, final = evaluation.probe, evaluation.final
+    benchmarks: list[dict[str, Any]] = []
+    for item in evaluation.benchmarks:
+        benchmarks.append({"type": item} if isinstance(item, str) else item.model_dump(exclude_none=True))
+    sampling = (final.sampling if final is not None else None) or evaluation.sampling
+    return EvaluationPlan(
+        seed=evaluation.seed,
+        temperature=evaluation.sampling.temperature,
+        max_tokens=evaluation.sampling.max_tokens,
+        probe=None
+        if probe is None
+        else ProbePlan(probe.every, probe.rounds, tuple(probe.games) if probe.games else played, probe.chain),
+        final=None
+        if final is None
+        else FinalPlan(
+            split=final.split,
+            rounds=final.rounds,
+            checkpoints=tuple(final.checkpoints),
+            games=tuple(final.games) if final.games else played,
+            opponents=final.opponents or {},
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            max_replays=final.max_replays,
+        ),
+        benchmarks=tuple(benchmarks),
+        subjects=tuple(evaluation.subjects),
+        system=evaluation.system,
+    )

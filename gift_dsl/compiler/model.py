@@ -1,0 +1,118 @@
+"""The policy as the run gets it, and what is known of its size before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.shapes import ModelShape, shape_of, tiny_shape
+from gift_dsl.data import fingerprint_model, hub_snapshot, is_local
+from gift_dsl.errors import Diagnostic, Note
+from gift_dsl.plan import LoraPlan, ModelPlan
+from gift_dsl.spec.models.model import ModelSpec, TinySpec
+
+
+def model_shape(context: Context) -> ModelShape | None:
+    """The layout of the policy: of `tiny`, a local or cached folder, or a known model; None when it is not known."""
+    model = context.spec.model
+    if model.source is None:
+        return None
+    if model.source == "tiny":
+        sizes = model.tiny or TinySpec()
+        if sizes.hidden_size % sizes.heads:
+            return None
+        shape = tiny_shape(
+            hidden_size=sizes.hidden_size,
+            num_layers=sizes.layers,
+            num_heads=sizes.heads,
+            intermediate_size=sizes.intermediate_size,
+        )
+        return replace(shape, max_positions=sizes.max_positions)
+    folder = _folder(context, model)
+    try:
+        return shape_of(model.source, folder)
+    except (OSError, ValueError):
+        return shape_of(model.source, None)
+
+
+def _folder(context: Context, model: ModelSpec) -> Path | None:
+    assert model.source is not None
+    if is_local(model.source):
+        return context.folder / Path(model.source).expanduser()
+    return hub_snapshot("model", model.source, model.revision)
+
+
+def compile_model(context: Context) -> ModelPlan:
+    """The plan of the policy; its checks must have passed."""
+    spec, model = context.spec, context.spec.model
+    lora = model.lora
+    adapters = None
+    if lora is not None:
+        targets = (lora.target_modules,) if isinstance(lora.target_modules, str) else tuple(lora.target_modules)
+        adapters = LoraPlan(lora.rank, lora.alpha, lora.dropout, targets)
+    tiny = model.source == "tiny"
+    known = None if tiny or model.source is None else fingerprint_model(model.source, model.revision, context.folder)
+    return ModelPlan(
+        source=model.source,
+        revision=model.revision,
+        from_run=model.from_run.run if model.from_run is not None else None,
+        from_step=model.from_run.step if model.from_run is not None else None,
+        tokenizer=model.tokenizer,
+        chat_template=_template(context, model.chat_template),
+        compute=spec.precision,
+        weights=model.weights,
+        lora=adapters,
+        gradient_checkpointing=model.gradient_checkpointing,
+        attention=model.attention,
+        tiny=(model.tiny or TinySpec()).model_dump() if tiny else None,
+        print=known,
+    )
+
+
+def _template(context: Context, file: str | None) -> str | None:
+    return None if file is None else (context.folder / file).read_text(encoding="utf-8")
+
+
+def check(context: Context) -> Iterator[Diagnostic]:
+    """Weights stored in a format that the learning rate cannot move; files that are not there; unpinned sources."""
+    model = context.spec.model
+    sizes = model.tiny
+    if sizes is not None and sizes.hidden_size % sizes.heads:
+        message = f"`hidden_size: {sizes.hidden_size}` is not a multiple of `heads: {sizes.heads}`"
+        yield context.finding("bad-params", message, ("model", "tiny"), at_key=True)
+    if model.chat_template is not None and not (context.folder / model.chat_template).is_file():
+        message = f"the chat template file `{model.chat_template}` does not exist"
+        yield context.finding("missing-file", message, ("model", "chat_template"))
+    if model.source is not None and is_local(model.source) and model.revision is not None:
+        message = "`revision` names a commit of the hub, but the source is a local folder"
+        yield context.finding("no-effect", message, ("model", "revision"), severity="warning", at_key=True)
+    if model.source is not None and model.source != "tiny" and not is_local(model.source) and model.revision is None:
+        message = f"model {model.source} is not pinned to a commit (`model.revision`)"
+        yield context.finding("unpinned", message, ("model", "source"), severity="warning")
+    if model.weights == "bf16" and model.lora is None:
+        yield from _rates(context)
+
+
+def _rates(context: Context) -> Iterator[Diagnostic]:
+    """bf16 keeps 8 bits: at the paper's 1e-6 an Adam update moves 2 % of the weights, the others round to no change."""
+    from gift_dsl.compiler.batch import stage_algorithm
+    from gift_dsl.spec.models.stages import GrpoStage
+
+    for index, stage in enumerate(context.spec.stages):
+        if not isinstance(stage, GrpoStage):
+            continue
+        rate = stage_algorithm(context, stage).learning_rate
+        if 0 < rate < 1e-5:
+            own = ("stages", index, "algorithm", "learning_rate")
+            other = own if context.tree.at(own) is not None else ("algorithm", "learning_rate")
+            yield context.finding(
+                "bf16-weights",
+                f"weights stored in bf16 hardly move at the learning rate {rate:g} of stage `{stage.name}`: most updates "
+                "round to nothing",
+                ("model", "weights"),
+                hint="leave `weights` at fp32 (`precision: bf16` computes in bf16 all the same)",
+                notes=[Note("the learning rate is set here", context.span(other))] if context.tree.at(other) else [],
+            )
+            return

@@ -1,0 +1,133 @@
+"""Seats and players: as many players as seats, roles that exist, and players that know the game."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gift_dsl.compiler.context import BoundGame, Context, Loc
+from gift_dsl.errors import Diagnostic
+from gift_dsl.spec.models.opponents import OpponentSpec, PoolOpponent
+from gift_dsl.spec.suggest import did_you_mean
+
+_MODELS = ("openai", "local", "self", "snapshot")
+
+
+def check(context: Context) -> Iterator[Diagnostic]:
+    """Every game of the spec, used or not."""
+    for name, game in context.games.items():
+        yield from _trainee(context, name, game)
+        yield from _opponents(context, name, game)
+    final = context.spec.evaluation.final
+    if final is not None and final.opponents is not None:
+        for name, opponent in final.opponents.items():
+            yield from _final(context, name, opponent)
+
+
+def _final(context: Context, name: str, opponent: str) -> Iterator[Diagnostic]:
+    path: Loc = ("evaluation", "final", "opponents", name)
+    if name not in context.games:
+        hint = did_you_mean(name, list(context.games))
+        yield context.finding("unknown-game", f"game `{name}` is not defined", path, at_key=True, hint=hint)
+    elif context.games[name].facts.seats == 1:
+        message = f"`{name}` is played alone and takes no opponent"
+        yield context.finding("seats", message, path, at_key=True, hint="remove it")
+    else:
+        yield from _fits(context, name, context.games[name], opponent, path)
+
+
+def _trainee(context: Context, name: str, game: BoundGame) -> Iterator[Diagnostic]:
+    trainee, facts = game.spec.trainee, game.facts
+    if isinstance(trainee.seat, int) and trainee.seat >= facts.seats:
+        yield context.finding(
+            "seats",
+            f"`{name}` has {facts.seats} seat{'s' * (facts.seats > 1)}, counted from 0; there is no seat {trainee.seat}",
+            ("games", name, "trainee", "seat"),
+        )
+    if trainee.role != "any" and trainee.role not in facts.roles:
+        known = ", ".join(f"`{role}`" for role in facts.roles)
+        yield context.finding(
+            "unknown-role",
+            f"`{name}` has no role `{trainee.role}`" + (f"; its roles are {known}" if known else "; it has no roles"),
+            ("games", name, "trainee", "role"),
+            hint=did_you_mean(trainee.role, ["any", *facts.roles]),
+        )
+
+
+def _opponents(context: Context, name: str, game: BoundGame) -> Iterator[Diagnostic]:
+    given, facts, path = game.spec.opponents, game.facts, ("games", name, "opponents")
+    others = facts.seats - 1
+    if game.spec.trainee.seat == "all":
+        if given is not None:
+            message = f"every seat of `{name}` is trained, so it takes no opponents"
+            yield context.finding(
+                "seats", message, path, at_key=True, hint="remove `opponents`, or set `trainee.seat: any`"
+            )
+        return
+    if others == 0:
+        if given is not None:
+            yield context.finding(
+                "seats", f"`{name}` is played alone and takes no opponents", path, at_key=True, hint="remove it"
+            )
+        return
+    if given is None:
+        yield context.finding(
+            "missing-opponents",
+            f"`{name}` has {facts.seats} seats; somebody must sit in the other {others}",
+            ("games", name),
+            at_key=True,
+            hint="add `opponents: random`, or the name of one of your opponents",
+        )
+        return
+    if isinstance(given, list) and len(given) != others:
+        yield context.finding(
+            "seats",
+            f"`{name}` has {others} other seat{'s' * (others > 1)}, but {len(given)} opponents are listed",
+            path,
+            hint="list one name for each other seat in seat order, or write one name for all",
+        )
+    if isinstance(given, dict):
+        yield from _roles(context, name, game, given)
+    names = [(given, path)] if isinstance(given, str) else []
+    names += [(item, (*path, index)) for index, item in enumerate(given)] if isinstance(given, list) else []
+    names += [(item, (*path, role)) for role, item in given.items()] if isinstance(given, dict) else []
+    for opponent, place in names:
+        yield from _fits(context, name, game, opponent, place)
+
+
+def _roles(context: Context, name: str, game: BoundGame, given: dict[str, str]) -> Iterator[Diagnostic]:
+    roles, path = game.facts.roles, ("games", name, "opponents")
+    for role in given:
+        if role not in roles:
+            known = ", ".join(f"`{item}`" for item in roles) or "none"
+            message = f"`{name}` has no role `{role}`; its roles: {known}"
+            yield context.finding("unknown-role", message, (*path, role), at_key=True, hint=did_you_mean(role, roles))
+    missing = [role for role in roles if role not in given]
+    if missing and all(role in roles for role in given):
+        listed = " and ".join(f"`{role}`" for role in missing)
+        yield context.finding("seats", f"nobody is named for the role {listed} of `{name}`", path, at_key=True)
+
+
+def _types(context: Context, opponent: OpponentSpec) -> Iterator[str]:
+    """The types that may really sit down: a pool's members instead of the pool."""
+    if not isinstance(opponent, PoolOpponent):
+        yield opponent.type
+        return
+    for member in opponent.members:
+        found = context.opponent(member if isinstance(member, str) else member.opponent)
+        if found is not None and not isinstance(found, PoolOpponent):
+            yield found.type
+
+
+def _fits(context: Context, name: str, game: BoundGame, opponent: str, path: Loc) -> Iterator[Diagnostic]:
+    found = context.opponent(opponent)
+    if found is None:
+        return
+    allowed = game.facts.players
+    for kind in _types(context, found):
+        if kind == "human":
+            message = f"`{opponent}` is a person; a run cannot wait for one"
+            yield context.finding("human-opponent", message, path, hint="use `gift play` to play yourself")
+        elif kind not in allowed and kind not in _MODELS:
+            known = ", ".join(f"`{item}`" for item in (*allowed, *_MODELS) if item != "human")
+            message = f"`{opponent}` has type `{kind}`, which cannot play `{name}` (a {game.family.name} game)"
+            yield context.finding("opponent-cannot-play", message, path, hint=f"these can: {known}")

@@ -1,0 +1,90 @@
+"""Stages as the run gets them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gift_dsl.compiler.batch import compile_batch, stage_algorithm
+from gift_dsl.compiler.budget import stage_context
+from gift_dsl.compiler.composition import compile_play
+from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.prompts import system_prompt
+from gift_dsl.data import fingerprint_files
+from gift_dsl.plan import AlgorithmPlan, FilePrint, Play, StagePlan, UntilPlan
+from gift_dsl.spec.models.stages import DataSpec, GlowStage, GrpoStage, SftStage, SupervisedSpec
+
+
+def _until(stage: GrpoStage) -> UntilPlan:
+    until = stage.until
+    steps = until.steps or until.max_steps
+    assert steps is not None
+    success = until.success
+    return UntilPlan(
+        max_steps=steps,
+        subgame_episodes=until.subgame_episodes,
+        policy_tokens=until.policy_tokens,
+        success_game=success.game if success is not None else None,
+        success_at_least=success.at_least if success is not None else None,
+        success_patience=success.patience if success is not None else None,
+    )
+
+
+def _supervised_steps(stage: SftStage | GlowStage, fields: SupervisedSpec) -> int:
+    """Updates of a supervised stage; 0 while the number of recorded episodes is not known."""
+    scripted = stage.data.scripted
+    return 0 if scripted is None else math.ceil(scripted.episodes / fields.batch_size) * stage.epochs
+
+
+def _prints(context: Context, data: DataSpec) -> tuple[FilePrint, ...]:
+    names = [*(data.files or []), *(data.runs or [])]
+    return fingerprint_files(names, context.folder)
+
+
+def compile_stage(context: Context, index: int) -> StagePlan:
+    """The plan of one stage; its checks must have passed."""
+    stage = context.spec.stages[index]
+    play = compile_play(context, index)
+    if isinstance(stage, GrpoStage):
+        return _played(context, index, stage, play, stage_algorithm(context, stage))
+    fields = stage.sft if isinstance(stage, SftStage) else stage.glow
+    steps = _supervised_steps(stage, fields)
+    data: dict[str, Any] = stage.data.model_dump(mode="json", exclude_none=True)
+    return StagePlan(
+        name=stage.name,
+        type=stage.type,
+        play=play,
+        system_prompt=system_prompt(context, index),
+        until=UntilPlan(max_steps=steps),
+        schedule_steps=stage.schedule_steps or steps,
+        optimizer=stage.optimizer,
+        reward="game",
+        max_context=stage_context(context, play),
+        algorithm=None,
+        batch=None,
+        supervised=fields.model_dump(mode="json"),
+        data=data,
+        data_prints=_prints(context, stage.data),
+        epochs=stage.epochs,
+    )
+
+
+def _played(context: Context, index: int, stage: GrpoStage, play: Play, algorithm: AlgorithmPlan) -> StagePlan:
+    until = _until(stage)
+    return StagePlan(
+        name=stage.name,
+        type="grpo",
+        play=play,
+        system_prompt=system_prompt(context, index),
+        until=until,
+        schedule_steps=stage.schedule_steps or until.max_steps,
+        optimizer=stage.optimizer,
+        reward=stage.reward,
+        max_context=stage_context(context, play),
+        algorithm=algorithm,
+        batch=compile_batch(context, play, algorithm),
+        supervised=None,
+        data=None,
+        data_prints=(),
+        epochs=algorithm.epochs,
+    )
