@@ -20,7 +20,7 @@ counted from 1; and text or none: `feedback` on the part before, `retry_reason` 
 
 VARIABLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "answer_tag": frozenset({"max_tokens", "think"}),
+        "answer_tag": frozenset({"max_tokens", "tag", "think"}),
         "board": COMMON
         | {"cells", "connect", "gravity", "height", "last_action", "legal", "mark", "name"}
         | {"opponent_mark", "width", "win_text"},

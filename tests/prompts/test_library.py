@@ -98,9 +98,9 @@ VOTE = DESCRIBE_AGAIN | {
 }
 EXAMPLES = {
     "answer_tag": {
-        "think": {"think": True, "max_tokens": 600},
-        "think, no limit": {"think": True, "max_tokens": None},
-        "no think": {"think": False, "max_tokens": None},
+        "think": {"think": True, "max_tokens": 600, "tag": "answer"},
+        "think, no limit": {"think": True, "max_tokens": None, "tag": "answer"},
+        "no think": {"think": False, "max_tokens": None, "tag": "answer"},
     },
     "board": {
         "first turn": FIRST | TICTACTOE,
