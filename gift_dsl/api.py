@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gift_dsl.errors import Diagnostic, Span, SpecError
+from gift_dsl.errors import Diagnostic, Span, SpecError, UsageError
 
 if TYPE_CHECKING:
     from gift_dsl.compiler.compile import Compiled
@@ -130,9 +130,57 @@ def plan_document(checked: Checked) -> dict[str, Any]:
     from gift_dsl.spec.render import to_json
 
     runs = [
-        {"id": run.id, "choices": run.choices, **run.compiled.to_json()} for run in checked.runs if run.compiled is not None
+        {"id": run.id, "choices": run.choices, **run.compiled.to_json()}
+        for run in checked.runs
+        if run.compiled is not None
     ]
     warnings = to_json(checked.diagnostics)
     first = {key: value for key, value in runs[0].items() if key not in ("id", "choices")} if runs else {}
     name = checked.runs[0].context.spec.name if checked.runs and checked.runs[0].context is not None else None
     return {"schema": "gift-plan/1", "name": name, **first, "runs": runs if len(runs) > 1 else [], "warnings": warnings}
+
+
+def plan_against(checked: Checked, against: str) -> dict[str, Any]:
+    """What differs between a spec's plan and an earlier one.
+
+    Args:
+        checked: a spec of one run.
+        against: a plan.json, a run directory, or another spec file.
+
+    Raises:
+        UsageError: the spec has several runs, or `against` is none of these.
+        SpecError: `against` is a spec with errors.
+    """
+    from gift_dsl.compiler.differences import compare_plans
+    from gift_dsl.plan import to_json
+
+    plans = checked.plans()
+    if len(plans) != 1:
+        raise UsageError(f"{checked.path} has {len(plans)} runs; choose one with --only")
+    old, name = _earlier_plan(against)
+    changes = compare_plans(old, to_json(plans[0]))
+    return {"schema": "gift-plan-diff/1", "against": name, "changes": [change.to_json() for change in changes]}
+
+
+def _earlier_plan(against: str) -> tuple[dict[str, Any], str]:
+    import json
+    from pathlib import Path
+
+    from gift_dsl.plan import to_json
+
+    path = Path(against)
+    path = path / "plan.json" if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(f"{against} is neither a plan.json, a run directory nor a spec")
+    if path.suffix in (".yaml", ".yml"):
+        plans = compile_spec(str(path))
+        if len(plans) != 1:
+            raise UsageError(f"{against} has {len(plans)} runs; compare with the plan.json of one of them")
+        return to_json(plans[0]), str(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("gift-plan/"):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # JSON
+        raise UsageError(f"{path} is not a plan (its `schema` should be gift-plan/1)")
+    return document, str(path)  # pyright: ignore[reportUnknownVariableType]  # JSON

@@ -168,7 +168,9 @@ def _compare(checked: Any, against: str, json: bool) -> None:
 @app.command()
 def show(
     spec: SpecFile,
-    resolved: Annotated[bool, typer.Option("--resolved", help="With presets, defaults and game files filled in.")] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="With presets, defaults and game files filled in.")
+    ] = False,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value was written.")] = False,
     sets: Sets = None,
     only: Only = None,
@@ -189,7 +191,9 @@ def show(
 
 @app.command()
 def explain(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Field (algorithm.clip_high), type, preset or error code.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="Field (algorithm.clip_high), type, preset or error code.")
+    ],
     json: Json = False,
 ) -> None:
     """Explain a field of the language, a type, a preset or the code of a diagnostic."""
@@ -286,5 +290,3 @@ def _crash(error: Exception) -> int:
         file.write(versions + " ".join(sys.argv[1:2]) + "\n" + report)
     typer.echo(f"gift: this is a bug: {type(error).__name__}: {error}\n  details: {file.name}", err=True)
     return 1
-
-

@@ -17,6 +17,8 @@ from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
 from gift_dsl.compiler.stages import compile_stage
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, missing_prints, plan_hash
+from gift_dsl.spec.models.fields import plain
+from gift_dsl.spec.models.opponents import OpponentSpec
 
 Pass = Callable[[Context], Iterator[Diagnostic]]
 
@@ -70,6 +72,11 @@ def check_meaning(context: Context) -> list[Diagnostic]:
     return found
 
 
+def _params(opponent: OpponentSpec) -> dict[str, Any]:
+    """Every field that belongs to the meaning; addresses and concurrency are of the machine."""
+    return {key: value for key, value in plain(opponent).items() if key not in ("type", "base_url", "concurrency")}
+
+
 def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
     """Every opponent with every field, those that are named without being defined included."""
     spec = context.spec
@@ -77,7 +84,7 @@ def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
         OpponentPlan(
             name,
             item.type,
-            item.model_dump(mode="json", exclude_none=True, exclude={"type", "base_url", "concurrency"}),
+            _params(item),
         )
         for name, item in spec.opponents.items()
     ]
@@ -85,9 +92,7 @@ def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
     for name in sorted(seated - set(spec.opponents)):
         found = context.opponent(name)
         if found is not None:
-            plans.append(
-                OpponentPlan(name, found.type, found.model_dump(mode="json", exclude_none=True, exclude={"type"}))
-            )
+            plans.append(OpponentPlan(name, found.type, _params(found)))
     return tuple(plans)
 
 
@@ -104,9 +109,9 @@ def _runtime(context: Context) -> RuntimePlan:
         name=spec.name,
         run_id=context.run_id,
         folder=str(context.folder),
-        resources=spec.resources.model_dump(mode="json", exclude_none=True),
-        limits=spec.limits.model_dump(mode="json", exclude_none=True),
-        output=spec.output.model_dump(mode="json", exclude_none=True),
+        resources=plain(spec.resources),
+        limits=plain(spec.limits),
+        output=plain(spec.output),
         trackers=tuple(spec.trackers),
         base_urls=urls,
     )

@@ -13,7 +13,7 @@ from gift_dsl.games.game import Family, GameFacts
 from gift_dsl.games.params import make_params
 from gift_dsl.spec.check import dotted
 from gift_dsl.spec.models.games import GameSpec
-from gift_dsl.spec.models.opponents import PREDEFINED, OpponentSpec
+from gift_dsl.spec.models.opponents import OPPONENT_TYPES, PREDEFINED, OpponentSpec
 from gift_dsl.spec.models.spec import Spec
 from gift_dsl.spec.node import Node
 
@@ -76,11 +76,9 @@ class Context:
 
 def predefined(name: str) -> OpponentSpec | None:
     """The opponent that a bare type name stands for; None for other names."""
-    from gift_dsl.spec.models.opponents import OPPONENT_TYPES
-
     if name not in PREDEFINED:
         return None
-    made: Any = OPPONENT_TYPES[name].model_validate({"type": name})
+    made: Any = OPPONENT_TYPES[name].model_construct(type=name)
     return made
 
 

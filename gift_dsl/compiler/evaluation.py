@@ -10,6 +10,7 @@ from gift_dsl.compiler.unused import used_games
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import EvaluationPlan, FinalPlan, ProbePlan
 from gift_dsl.spec.models.evaluation import CommonGenBenchmark, LmEvalBenchmark
+from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent
 
 GENERATIVE: Final = (
@@ -55,7 +56,7 @@ def check(context: Context) -> Iterator[Diagnostic]:
 def _double(context: Context) -> Iterator[Diagnostic]:
     seen: set[str] = set()
     for index, item in enumerate(context.spec.evaluation.benchmarks):
-        key = item if isinstance(item, str) else item.model_dump_json()
+        key = item if isinstance(item, str) else str(plain(item))
         if key in seen:
             path: Loc = ("evaluation", "benchmarks", index)
             yield context.finding("duplicate-benchmark", "this benchmark is listed twice", path, hint="remove one")
@@ -69,7 +70,7 @@ def compile_evaluation(context: Context) -> EvaluationPlan:
     probe, final = evaluation.probe, evaluation.final
     benchmarks: list[dict[str, Any]] = []
     for item in evaluation.benchmarks:
-        benchmarks.append({"type": item} if isinstance(item, str) else item.model_dump(exclude_none=True))
+        benchmarks.append({"type": item} if isinstance(item, str) else plain(item))
     sampling = (final.sampling if final is not None else None) or evaluation.sampling
     return EvaluationPlan(
         seed=evaluation.seed,

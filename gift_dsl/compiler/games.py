@@ -10,7 +10,7 @@ from gift_dsl.compiler.prompts import compile_prompt
 from gift_dsl.data import fingerprint_dataset
 from gift_dsl.games.params import plain_params
 from gift_dsl.plan import FilePrint, GamePlan, JsonMap, RolloutPlan
-from gift_dsl.spec.models.fields import Strict
+from gift_dsl.spec.models.fields import Strict, plain
 from gift_dsl.spec.models.games import RetrySpec
 
 FORMAT_PENALTY: Final = -0.1
@@ -20,10 +20,10 @@ SMALLEST_FAMILY: Final = 30
 
 def merge_rollout(context: Context, *layers: Strict | None) -> RolloutPlan:
     """The rollout settings that hold: each layer's own fields over those before it, over `rollout` of the spec."""
-    merged: dict[str, Any] = context.spec.rollout.model_dump()
+    merged: dict[str, Any] = plain(context.spec.rollout)
     for layer in layers:
         if layer is not None:
-            merged |= {key: value for key, value in layer.model_dump().items() if value is not None}
+            merged |= plain(layer)
     fault: dict[str, Any] = merged["opponent_illegal"]
     return RolloutPlan(
         max_tokens_per_turn=merged["max_tokens_per_turn"],

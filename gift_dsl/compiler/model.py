@@ -11,6 +11,7 @@ from gift_dsl.compiler.shapes import ModelShape, shape_of, tiny_shape
 from gift_dsl.data import fingerprint_model, hub_snapshot, is_local
 from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.plan import LoraPlan, ModelPlan
+from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.model import ModelSpec, TinySpec
 
 
@@ -20,7 +21,7 @@ def model_shape(context: Context) -> ModelShape | None:
     if model.source is None:
         return None
     if model.source == "tiny":
-        sizes = model.tiny or TinySpec()
+        sizes = model.tiny or TinySpec.model_construct()
         if sizes.hidden_size % sizes.heads:
             return None
         shape = tiny_shape(
@@ -66,7 +67,7 @@ def compile_model(context: Context) -> ModelPlan:
         lora=adapters,
         gradient_checkpointing=model.gradient_checkpointing,
         attention=model.attention,
-        tiny=(model.tiny or TinySpec()).model_dump() if tiny else None,
+        tiny=plain(model.tiny or TinySpec.model_construct()) if tiny else None,
         print=known,
     )
 

@@ -12,6 +12,7 @@ from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.prompts import system_prompt
 from gift_dsl.data import fingerprint_files
 from gift_dsl.plan import AlgorithmPlan, FilePrint, Play, StagePlan, UntilPlan
+from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.stages import DataSpec, GlowStage, GrpoStage, SftStage, SupervisedSpec
 
 
@@ -49,7 +50,7 @@ def compile_stage(context: Context, index: int) -> StagePlan:
         return _played(context, index, stage, play, stage_algorithm(context, stage))
     fields = stage.sft if isinstance(stage, SftStage) else stage.glow
     steps = _supervised_steps(stage, fields)
-    data: dict[str, Any] = stage.data.model_dump(mode="json", exclude_none=True)
+    data: dict[str, Any] = plain(stage.data)
     return StagePlan(
         name=stage.name,
         type=stage.type,
@@ -62,7 +63,7 @@ def compile_stage(context: Context, index: int) -> StagePlan:
         max_context=stage_context(context, play),
         algorithm=None,
         batch=None,
-        supervised=fields.model_dump(mode="json"),
+        supervised=plain(fields),
         data=data,
         data_prints=_prints(context, stage.data),
         epochs=stage.epochs,

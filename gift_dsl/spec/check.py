@@ -16,7 +16,8 @@ from gift_dsl.games.families import find_family
 from gift_dsl.games.params import make_params
 from gift_dsl.spec.derive import params_model
 from gift_dsl.spec.inline import game_types
-from gift_dsl.spec.models.fields import MAX_INT
+from gift_dsl.spec.models.fields import MAX_INT, Strict
+from gift_dsl.spec.models.fields import plain as plain_data
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.spec import Spec
 from gift_dsl.spec.node import Node, Path
@@ -191,13 +192,13 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     place = check.place(holder)
     span = check.tree.key_span_of(path)
     options = options_at(place) if place is not None else ()
-    where = _where(check, holder, place)
     other = _other_variant(place, key)
-    if other is not None and not suggest(key, options):
+    if other is not None and place is not None:
         tags, tag_span = other
+        kind = place.node.fields["type"].text
         check.add(
             "unknown-key",
-            f"`{key}` is for {tags}, but {where}",
+            f"`{key}` is for {tags}, but `{dotted(holder)}` has type `{kind}`",
             span,
             path,
             f"to drop an inherited value write `{key}: null` next to `type`",
@@ -209,12 +210,10 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     elsewhere = [] if near else _lives_at(key)
     if elsewhere:
         hint = f"`{key}` belongs to " + " or ".join(f"`{name}`" for name in elsewhere[:3])
-    elif not near and options and hint is None:
-        hint = "the keys here are " + ", ".join(f"`{name}`" for name in options)
-    check.add("unknown-key", f"unknown key `{key}` in {where}", span, path, hint)
+    check.add("unknown-key", f"unknown key `{key}` in {_where(holder, place)}", span, path, hint)
 
 
-def _where(check: _Checker, holder: Path, place: Place | None) -> str:
+def _where(holder: Path, place: Place | None) -> str:
     """The map in which a key stands, by its path and, where it has one, its type."""
     if not holder:
         return "the spec"
@@ -232,15 +231,15 @@ def _other_variant(place: Place | None, key: str) -> tuple[str, Span] | None:
     return "type " + " or ".join(f"`{tag}`" for tag in tags[:3]), place.node.fields["type"].span
 
 
-def _lives_at(key: str) -> list[str]:
-    """Dotted names of top-level sections that have this key."""
-    found: list[str] = []
-    for name, annotation in hints(Spec).items():
+def _lives_at(key: str, model: type[Strict] = Spec, prefix: str = "", depth: int = 3) -> list[str]:
+    """Dotted names of the places that have this key: top-level sections and what stands in them."""
+    found = [f"{prefix}{key}"] if prefix and key in model.model_fields else []
+    for name, annotation in hints(model).items() if depth > 1 else ():
         for member in members(unwrap(annotation)[0]):
             bare, _ = unwrap(member)
-            if is_model(bare) and key in bare.model_fields:
-                found.append(f"{name}.{key}")
-    return found
+            if is_model(bare):
+                found += _lives_at(key, bare, f"{prefix}{name}.", depth - 1)
+    return list(dict.fromkeys(found))
 
 
 def _missing_key(check: _Checker, path: Path) -> None:
@@ -252,7 +251,7 @@ def _missing_key(check: _Checker, path: Path) -> None:
         text = info.description if info is not None else None
     if key == "type" and place is not None and place.variants:
         text = "one of " + ", ".join(f"`{tag}`" for tag in place.variants)
-    hint = f"`{key}`: {text[0].lower()}{text[1:]}" if text else None
+    hint = f"`{key}`: {text[0].lower()}{text[1:].rstrip('.')}" if text else None
     check.add("missing-key", f"`{dotted(path)}` is missing", check.tree.span_of((*holder, key)), path, hint)
 
 
@@ -260,10 +259,10 @@ def _unknown_value(check: _Checker, path: Path, options: Sequence[str], what: st
     node = check.tree.at(path)
     assert node is not None
     code = "unknown-type" if path[-1] == "type" else "unknown-value"
-    listed = ", ".join(f"`{option}`" for option in options)
+    listed = "it is one of " + ", ".join(f"`{option}`" for option in options)
     subject = what or f"`{dotted(path)}` cannot be {show(node)}"
-    near = did_you_mean(str(node.value), list(options)) if node.kind == "text" else None
-    check.add(code, f"{subject}; it is one of {listed}", node.span, path, near)
+    near = did_you_mean(node.text, list(options)) if node.text and suggest(node.text, options) else None
+    check.add(code, subject, node.span, path, near or listed)
 
 
 def _type_hint(node: Node, wanted: str) -> str | None:
@@ -271,7 +270,7 @@ def _type_hint(node: Node, wanted: str) -> str | None:
     raw = node.raw
     if "`true`" in wanted and raw.lower() in _YAML_1_1_BOOLS:
         return f"YAML 1.2 reads `{raw}` as text; write `{_YAML_1_1_BOOLS[raw.lower()]}`"
-    if wanted.startswith(("text", "one of")) and node.kind in ("int", "float", "bool"):
+    if wanted.startswith("text") and node.kind in ("int", "float", "bool"):
         return f'put it in quotes: "{raw}"'
     if "number" in wanted and node.kind == "text":
         bare = raw.strip("\"'")
@@ -298,12 +297,13 @@ def _wrong_type(check: _Checker, path: Path) -> None:
     assert node is not None
     annotation = check.annotation(path)
     bare, _ = unwrap(annotation)
-    if get_origin(bare) is Literal and node.kind == "text":
-        _unknown_value(check, path, [str(value) for value in get_args(bare)])
+    alone = [unwrap(member)[0] for member in members(bare) if member is not type(None)]
+    if len(alone) == 1 and get_origin(alone[0]) is Literal and node.kind == "text":
+        _unknown_value(check, path, [str(value) for value in get_args(alone[0])])
         return
     wanted = describe(annotation) if annotation is not None else "something else"
     hint = _type_hint(node, wanted)
-    if hint is None and node.kind == "text":
+    if hint is None and node.text is not None:
         literals = [
             str(v)
             for member in members(bare)
@@ -388,9 +388,11 @@ def _bad_tag(check: _Checker, path: Path) -> None:
     if node is not None and node.kind == "map" and "type" not in node.fields:
         _missing_key(check, (*path, "type"))
     elif node is not None and node.kind == "map":
-        _unknown_value(check, (*path, "type"), options, f"unknown type {show(node.fields['type'])} in `{dotted(path)}`")
+        _unknown_value(
+            check, (*path, "type"), options, f"unknown type `{node.fields['type'].value}` in `{dotted(path)}`"
+        )
     elif node is not None and node.kind == "text":
-        _unknown_value(check, path, options, f"unknown name {show(node)}")
+        _unknown_value(check, path, options, f"unknown name `{node.value}` in `{dotted(path[:-1])}`")
     else:
         _wrong_type(check, path)
 
@@ -431,7 +433,7 @@ def _game_params(check: _Checker, name: str, node: Node, plain: dict[str, Any]) 
             [{**e, "loc": ("games", name, *e["loc"])} for e in error.errors(include_url=False, include_input=False)],
         )
         return common
-    values = params.model_dump(mode="json", exclude_none=True)
+    values = plain_data(params)
     contradiction = family.check(make_params(family.params, values))
     if contradiction is not None:
         span = node.key_spans.get("type", node.span)

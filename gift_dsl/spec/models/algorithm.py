@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from gift_dsl.plan import AlgorithmPlan
-from gift_dsl.spec.models.fields import Count, NonNegative, Positive, Probability, Strict
+from gift_dsl.spec.models.fields import Count, NonNegative, Positive, Probability, Strict, plain
 
 PresetName = Literal["gift", "gift_v1", "starpo_s", "dapo", "dr_grpo"]
 
@@ -178,7 +178,7 @@ def resolve_algorithm(*layers: AlgorithmSpec | None) -> AlgorithmPlan:
 
     A stage that names another preset starts from that preset; fields written at the top level still override it.
     """
-    written = [layer.model_dump(exclude_none=True) for layer in layers if layer is not None]
+    written = [plain(layer) for layer in layers if layer is not None]
     values: dict[str, Any] = {"preset": "gift"}
     for fields in written:
         values |= fields

@@ -109,7 +109,8 @@ class EvaluationSpec(Strict):
 
     seed: Annotated[Int, Field(description="Seed of all evaluation; does not follow `seed`.")] = 1
     sampling: Annotated[
-        EvaluationSampling, Field(default_factory=EvaluationSampling, description="How tokens are drawn.")
+        EvaluationSampling,
+        Field(default_factory=EvaluationSampling.model_construct, description="How tokens are drawn."),
     ]
     probe: Annotated[ProbeSpec | None, Field(description="Small evaluations during the run.")] = None
     final: Annotated[FinalSpec | None, Field(description="The evaluation of the finished run.")] = None

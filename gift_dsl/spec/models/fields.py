@@ -59,3 +59,13 @@ def optional(cls: type[Strict], name: str, doc: str) -> type[Strict]:
         for key, info in cls.model_fields.items()
     }
     return create_model(name, __base__=Strict, __doc__=doc, **fields)
+
+
+def plain(value: Any) -> Any:
+    """A model as plain data without None: what `model_dump` gives, without building a serializer for each class."""
+    if isinstance(value, Strict):
+        named = ((name, getattr(value, name)) for name in type(value).model_fields)
+        return {name: plain(item) for name, item in named if item is not None}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -76,8 +76,12 @@ class GameSpec(Strict):
     assign: Annotated[
         Literal["fixed", "shuffle"], Field(description="A list of opponents sits as written, or shuffled once a group.")
     ] = "fixed"
-    trainee: Annotated[TraineeSpec, Field(default_factory=TraineeSpec, description="Where the policy sits.")]
-    reward: Annotated[RewardSpec, Field(default_factory=RewardSpec, description="What win, draw and loss are worth.")]
+    trainee: Annotated[
+        TraineeSpec, Field(default_factory=TraineeSpec.model_construct, description="Where the policy sits.")
+    ]
+    reward: Annotated[
+        RewardSpec, Field(default_factory=RewardSpec.model_construct, description="What win, draw and loss are worth.")
+    ]
     max_turns: Annotated[
         Count | None, Field(description="Most policy turns of one play; the game's own horizon unless given.")
     ] = None
@@ -92,9 +96,12 @@ class GameSpec(Strict):
         float | None, Field(ge=-1, le=0, description="Added to the return for each illegal action; 0 by default.")
     ] = None
     show_penalty: Annotated[bool, Field(description="Tell the model of a penalty in its next message.")] = False
-    prompt: Annotated[PromptSpec, Field(default_factory=PromptSpec, description="How observations are worded.")]
+    prompt: Annotated[
+        PromptSpec, Field(default_factory=PromptSpec.model_construct, description="How observations are worded.")
+    ]
     answer: Annotated[
-        AnswerSpec, Field(default_factory=AnswerSpec, description="How an action is read out of a completion.")
+        AnswerSpec,
+        Field(default_factory=AnswerSpec.model_construct, description="How an action is read out of a completion."),
     ]
     rollout: Annotated[RolloutOverrides | None, Field(description="Fields of `rollout` that differ in this game.")] = (
         None  # type: ignore[valid-type]  # made by optional()

@@ -36,7 +36,8 @@ class RolloutSpec(Strict):
         Field(description="Longest sequence in tokens; none: as long as the composition needs and the model allows."),
     ] = None
     sampling: Annotated[
-        SamplingSpec, Field(default_factory=SamplingSpec, description="How the policy's tokens are drawn.")
+        SamplingSpec,
+        Field(default_factory=SamplingSpec.model_construct, description="How the policy's tokens are drawn."),
     ]
     thinking: Annotated[
         Literal["off", "keep", "strip"],
@@ -55,7 +56,10 @@ class RolloutSpec(Strict):
     ] = "independent"
     opponent_illegal: Annotated[
         OpponentFaultSpec,
-        Field(default_factory=OpponentFaultSpec, description="What happens when an opponent's action is illegal."),
+        Field(
+            default_factory=OpponentFaultSpec.model_construct,
+            description="What happens when an opponent's action is illegal.",
+        ),
     ]
     max_void_share: Annotated[
         Probability, Field(description="Share of a step's members without result above which the run stops.")

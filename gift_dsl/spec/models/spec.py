@@ -47,21 +47,32 @@ class Spec(Strict):
     games: Annotated[dict[str, NamedGame], Field(min_length=1, description="Games and named compositions, by name.")]
     stages: Annotated[list[StageSpec], Field(min_length=1, max_length=64, description="What is trained, in order.")]
     algorithm: Annotated[
-        AlgorithmSpec, Field(default_factory=AlgorithmSpec, description="The update rule of every grpo stage.")
+        AlgorithmSpec,
+        Field(default_factory=AlgorithmSpec.model_construct, description="The update rule of every grpo stage."),
     ]
-    rollout: Annotated[RolloutSpec, Field(default_factory=RolloutSpec, description="How episodes are played.")]
+    rollout: Annotated[
+        RolloutSpec, Field(default_factory=RolloutSpec.model_construct, description="How episodes are played.")
+    ]
     evaluation: Annotated[
-        EvaluationSpec, Field(default_factory=EvaluationSpec, description="How the policy is measured.")
+        EvaluationSpec, Field(default_factory=EvaluationSpec.model_construct, description="How the policy is measured.")
     ]
     compat: Annotated[
         Literal["none", "gift_v1"],
         Field(description="`gift_v1`: the reference's behaviour where it is a choice, for comparison."),
     ] = "none"
     resources: Annotated[
-        ResourcesSpec, NotHashed(), Field(default_factory=ResourcesSpec, description="Machines and processes.")
+        ResourcesSpec,
+        NotHashed(),
+        Field(default_factory=ResourcesSpec.model_construct, description="Machines and processes."),
     ]
-    limits: Annotated[LimitsSpec, NotHashed(), Field(default_factory=LimitsSpec, description="Where a run stops.")]
-    output: Annotated[OutputSpec, NotHashed(), Field(default_factory=OutputSpec, description="Where a run is written.")]
+    limits: Annotated[
+        LimitsSpec, NotHashed(), Field(default_factory=LimitsSpec.model_construct, description="Where a run stops.")
+    ]
+    output: Annotated[
+        OutputSpec,
+        NotHashed(),
+        Field(default_factory=OutputSpec.model_construct, description="Where a run is written."),
+    ]
     trackers: Annotated[
         list[Tracker], NotHashed(), Field(description="Mirrors of metrics.jsonl; none unless asked for.")
     ] = []

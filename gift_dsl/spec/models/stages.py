@@ -148,7 +148,9 @@ class SftStage(StageCommon):
     type: Annotated[Literal["sft"], Field(description="The trainer.")]
     data: Annotated[DataSpec, Field(description="Where the episodes come from.")]
     epochs: Annotated[Count, Field(le=1000, description="Passes over the data.")] = 1
-    sft: Annotated[SupervisedSpec, Field(default_factory=SupervisedSpec, description="How the policy is updated.")]
+    sft: Annotated[
+        SupervisedSpec, Field(default_factory=SupervisedSpec.model_construct, description="How the policy is updated.")
+    ]
 
 
 class GlowStage(StageCommon):
@@ -157,7 +159,7 @@ class GlowStage(StageCommon):
     type: Annotated[Literal["glow"], Field(description="The trainer.")]
     data: Annotated[DataSpec, Field(description="Where the episodes come from.")]
     epochs: Annotated[Count, Field(le=1000, description="Passes over the data.")] = 3
-    glow: Annotated[GlowSpec, Field(default_factory=GlowSpec, description="How the policy is updated.")]
+    glow: Annotated[GlowSpec, Field(default_factory=GlowSpec.model_construct, description="How the policy is updated.")]
 
 
 STAGE_TYPES: Final[dict[str, type[StageCommon]]] = {"grpo": GrpoStage, "sft": SftStage, "glow": GlowStage}
