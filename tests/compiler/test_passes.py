@@ -1,0 +1,161 @@
+"""Each semantic pass by one spec that trips it and what the message must show."""
+
+from __future__ import annotations
+
+import pytest
+
+CASES = [
+    (["games.spy.opponents=[random, random]"], "seats", "3 other seats, but 2 opponents"),
+    (["games.tictactoe.opponents=null"], "missing-opponents", "`tictactoe` has 2 seats"),
+    (["games.sums.opponents=random"], "seats", "`sums` is played alone"),
+    (["games.tictactoe.trainee={seat: 2}"], "seats", "there is no seat 2"),
+    (["games.tictactoe.trainee={seat: all}"], "seats", "every seat of `tictactoe` is trained"),
+    (["games.spy.trainee={role: spion}"], "unknown-role", "no role `spion`; its roles are `spy`, `civilian`"),
+    (["games.spy.opponents={spy: random}"], "seats", "nobody is named for the role `civilian`"),
+    (["games.spy.opponents={spy: random, civilan: random}"], "unknown-role", "no role `civilan`"),
+    (
+        ["games.tictactoe.opponents=clue"],
+        "opponent-cannot-play",
+        "`clue` has type `clue`, which cannot play `tictactoe`",
+    ),
+    (["games.tictactoe.opponents=human"], "human-opponent", "a run cannot wait"),
+    (
+        ["opponents.p={type: pool, members: [clue]}", "games.tictactoe.opponents=p"],
+        "opponent-cannot-play",
+        "`p` has type",
+    ),
+    (["algorithm.mini_batch_size=5"], "batch-arithmetic", "8 groups x 4 = 32 trajectories"),
+    (["resources.processes=3"], "batch-arithmetic", "8 groups a step in stage `main` cannot be dealt whole to 3"),
+    (["resources.micro_batch_size=5"], "batch-arithmetic", "32 sequences, which 1 processes x micro-batches of 5"),
+    (["rollout.max_context=100"], "budget-exceeds-context", "may sample 200 tokens in one sequence, more than the 100"),
+    (["rollout.max_context=2000"], "budget-exceeds-context", "tiny was made for at most 1024"),
+    (["rollout.max_tokens_per_turn=110"], "budget-exceeds-context", "may sample 1100 tokens"),
+    (
+        ["stages[main].play={play: {all_of: [sums, matrix, tictactoe]}, max_turns: 6}"],
+        "budget-below-part",
+        "6 turns where 7 are needed (sums 1 + matrix 1 + tictactoe 5)",
+    ),
+    (["stages[main].play={play: tictactoe, max_turns: 4}"], "budget-below-part", "4 turns where 5 are needed"),
+    (["algorithm.credit=segment", "games.all.reward=product"], "credit-not-additive", "aggregates them by `product`"),
+    (["algorithm.credit=to_go", "games.all.gate=complete"], "credit-not-additive", "pays all or nothing"),
+    (["model.weights=bf16"], "bf16-weights", "learning rate 1e-06 of stage `main`"),
+    (["model={source: null, from_run: null}"], "model-source", "none of them is given"),
+    (["model.from_run={run: x}"], "model-source", "given are `source` and `from_run`"),
+    (["model={source: ./m, tiny: {heads: 2}}"], "tiny-without-source", "`model.source` is `./m`"),
+    (["model.tiny={hidden_size: 90, heads: 4}"], "bad-params", "not a multiple of `heads: 4`"),
+    (["stages[main].until={steps: 5, policy_tokens: 9}"], "until-condition", "given are `steps` and `policy_tokens`"),
+    (["stages[main].until={steps: null}"], "until-condition", "none of them is given"),
+    (["stages[main].until={steps: null, policy_tokens: 9}"], "until-max-steps", "`max_steps` is missing"),
+    (
+        ["stages[main].until={steps: null, max_steps: 9, success: {game: sums, at_least: 0.5}}"],
+        "until-needs-probe",
+        "`evaluation.probe` is not given",
+    ),
+    (["evaluation.final.opponents={sums: random}"], "seats", "`sums` is played alone"),
+    (["evaluation.final.opponents={smus: random}"], "unknown-game", "game `smus` is not defined"),
+    (["evaluation.benchmarks=[mmlu, mmlu]"], "duplicate-benchmark", "listed twice"),
+    (["evaluation.benchmarks=[{type: commongen, judge: random}]"], "judge-not-a-model", "has type `random`"),
+    (["evaluation.subjects=[random]"], "subject-not-a-model", "cannot be evaluated as a model"),
+    (["games.sums.prompt={template: '{{ x.__class__ }}'}"], "template-forbidden", ""),
+    (["games.sums.prompt={template: '{{ questoin }}'}"], "template-unknown-variable", "questoin"),
+    (["games.sums.prompt={template: '{{ question', wording: compact}"], "template-syntax", ""),
+    (["games.sums.prompt={template: x, file: y}"], "prompt-source", "both"),
+    (["games.sums.prompt.file=../x.j2"], "prompt-file", "cannot be read"),
+    (["games.tictactoe.connect=9"], "bad-params", "`connect` is 9"),
+    (["model.chat_template=none.jinja"], "missing-file", "does not exist"),
+]
+
+
+@pytest.mark.parametrize(("sets", "code", "words"), CASES, ids=[f"{code}: {sets[0][:50]}" for sets, code, _ in CASES])
+def test_a_wrong_spec_is_refused_with_the_value_that_caused_it(check, sets, code, words):
+    errors = [item for item in check(*sets).diagnostics if item.severity == "error"]
+    assert code in {item.code for item in errors}
+    assert any(words in item.message for item in errors if item.code == code)
+    assert all(item.span.line >= 1 and item.span.column >= 1 for item in errors)
+
+
+API = (
+    "opponents.api={type: openai, base_url: 'https://openrouter.ai/api/v1', model: m, api_key_env: OPENROUTER_API_KEY}"
+)
+
+ENDPOINTS = [
+    ([API, "opponents.api.api_key_env=OPENAI_API_KEY"], "key-at-foreign-host", "belongs to api.openai.com"),
+    ([API, "limits.opponent_usd=5"], "limit-without-price", "`api` has no price"),
+    ([API, "opponents.api.base_url='https://u:p@openrouter.ai/v1'"], "secret-in-spec", "user name or password"),
+    (
+        [API, "evaluation.subjects=[api]", "evaluation.benchmarks=[{type: lm_eval, task: mmlu}]"],
+        "loglikelihood-on-chat",
+        "the chat API of `api`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sets", "code", "words"), ENDPOINTS, ids=[code for _, code, _ in ENDPOINTS])
+def test_an_endpoint_that_cannot_be_used_is_refused(check, sets, code, words):
+    found = {item.code: item.message for item in check(*sets, "games.tictactoe.opponents=api").diagnostics}
+    assert words in found[code]
+
+
+WARNINGS = [
+    (["games.x={type: arithmetic}"], "unused", "`x` is defined but is never played"),
+    (["opponents.x={type: random}"], "unused", "`x` is defined but is never met"),
+    (["games.all.reward=product"], "conjunction-of-draws", "`tictactoe` can end in a draw, which is worth 0.5"),
+    (["algorithm.discount=0.9"], "no-effect", "`credit` is `trajectory`"),
+    (["algorithm.baseline=role"], "no-effect", "divides by nothing"),
+    (["games.tictactoe.max_turns=4"], "budget-below-horizon", "may need 5 turns and has 4"),
+    (["model={source: org/model}"], "unpinned", "org/model is not pinned"),
+    (["games.sums={type: math, generate: null, dataset: {source: a/b}}"], "unpinned", "dataset a/b is not pinned"),
+    (["opponents.l={type: local, source: a/b}", "games.tictactoe.opponents=l"], "unpinned", "model a/b is not pinned"),
+]
+
+
+@pytest.mark.parametrize(
+    ("sets", "code", "words"), WARNINGS, ids=[f"{code}: {sets[0][:40]}" for sets, code, _ in WARNINGS]
+)
+def test_a_doubtful_spec_is_accepted_with_a_warning(check, sets, code, words):
+    checked = check(*sets)
+    assert checked.ok
+    assert any(item.code == code and words in item.message for item in checked.diagnostics)
+
+
+def test_the_base_spec_has_nothing_wrong(check):
+    assert check().diagnostics == ()
+
+
+def test_a_draw_that_counts_as_a_loss_makes_a_strict_conjunction_plain(codes):
+    assert "conjunction-of-draws" not in codes("games.all.reward=product", "games.tictactoe.reward={draw: 0.0}")
+
+
+def test_bf16_weights_are_fine_at_a_rate_that_moves_them_and_under_lora(codes):
+    assert codes("model.weights=bf16", "algorithm.learning_rate=1e-4") == []
+    assert codes("model.weights=bf16", "model.lora={rank: 8}") == []
+
+
+def test_errors_of_several_passes_are_told_at_once(codes):
+    found = codes(
+        "games.spy.opponents=[random]", "stages[main].until={steps: null}", "evaluation.benchmarks=[mmlu, mmlu]"
+    )
+    assert sorted(found) == ["duplicate-benchmark", "seats", "until-condition"]
+
+
+def test_two_stages_of_one_name_are_told_with_the_place_of_the_first(check):
+    text = (
+        "[{name: a, type: grpo, play: sums, until: {steps: 1}}, {name: a, type: grpo, play: sums, until: {steps: 1}}]"
+    )
+    (found,) = [item for item in check(f"stages={text}").diagnostics if item.code == "duplicate-stage"]
+    assert found.notes[0].span.column < found.span.column
+
+
+def test_a_member_of_a_pool_may_not_be_the_pool(codes):
+    pool = "opponents.p={type: pool, members: [p, random]}"
+    assert "opponent-cycle" in codes(pool, "games.tictactoe.opponents=p")
+
+
+def test_a_name_that_nothing_defines_points_at_the_nearest_definition(check):
+    (found,) = [
+        d
+        for d in check("games.tictactoe.opponents=rivl", "opponents.rival={type: random}").diagnostics
+        if d.code == "unknown-opponent"
+    ]
+    assert found.hint == "did you mean `rival`?"
+    assert "`rival` is defined here" in found.notes[0].message
