@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 Means = Literal["can resume", "changes results: new run"]
 _NAMED: Final = ("stages", "games", "opponents")
+_DERIVED: Final = (("spec_hash",), ("runtime", "folder"))
 _LONGEST: Final = 80
 
 
@@ -64,5 +65,5 @@ def _means(path: tuple[str, ...], old: Any, new: Any, plan: dict[str, Any]) -> M
 
 def compare_plans(old: dict[str, Any], new: dict[str, Any]) -> tuple[Change, ...]:
     """Every value that differs between two plans as JSON data, in the order of the plan."""
-    found = [item for item in _walk(old, new, ()) if item[0] != ("spec_hash",)]
+    found = [item for item in _walk(old, new, ()) if item[0] not in _DERIVED]
     return tuple(Change(".".join(path), a, b, _means(path, a, b, new)) for path, a, b in found)

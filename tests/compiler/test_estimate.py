@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+
+API = "opponents.api={type: openai, base_url: 'http://localhost:1/v1', model: m, max_tokens: 100, usd_per_mtok: {input: 1, output: 10}}"
+
+
+def stage(checked, index=0):
+    (run,) = checked.runs
+    return run.compiled.estimates[index]
+
+
+def test_a_nested_step_plays_every_part_in_every_episode(check):
+    made = stage(check())
+    assert (made.episodes, made.subgame_episodes, made.turns) == (32, 128, 10)
+
+
+def test_a_mixed_step_plays_one_part_in_every_episode(check):
+    made = stage(check("stages[main].play={any_of: [sums, matrix, tictactoe, spy]}"))
+    assert (made.episodes, made.subgame_episodes) == (32, 32)
+    assert made.turns == 5
+
+
+def test_endpoints_are_called_by_the_seats_they_fill(check):
+    made = stage(check(API, "games.spy.opponents=api", "stages[main].play=spy"))
+    assert made.opponent_calls == 32 * 3 * 3
+
+
+def test_a_pool_calls_an_endpoint_for_its_share(check):
+    pool = "opponents.p={type: pool, members: [{opponent: api, weight: 1}, {opponent: clue, weight: 3}]}"
+    made = stage(check(API, pool, "games.spy.opponents=p", "stages[main].play=spy"))
+    assert made.opponent_calls == 32 * 3 * 3 / 4
+
+
+def test_cost_needs_every_price(check):
+    priced = stage(check(API, "games.spy.opponents=api", "stages[main].play=spy"))
+    assert priced.opponent_usd > 0
+    free = API.replace(", usd_per_mtok: {input: 1, output: 10}", "")
+    assert stage(check(free, "games.spy.opponents=api", "stages[main].play=spy")).opponent_usd is None
+
+
+def test_the_schedule_of_in_turn_names_the_part_of_each_step(check):
+    made = stage(check("stages[main].play={in_turn: [sums, spy], blocks: [2, 1]}"))
+    assert made.schedule == ("sums", "sums", "spy")
+    assert made.subgame_episodes == pytest.approx(32)
+
+
+def test_totals_are_steps_times_what_a_step_has(check):
+    made = stage(check())
+    total = made.to_json()["total"]
+    assert total["episodes"] == 320
+    assert total["subgame_episodes"] == 1280
+    assert total["updates"] == 10
+
+
+def test_a_supervised_stage_on_scripted_play_has_as_many_updates_as_its_data(check):
+    text = "[{name: w, type: sft, play: all, epochs: 2, data: {scripted: {episodes: 100}}, sft: {batch_size: 32}}]"
+    assert stage(check(f"stages={text}")).steps == 8
+
+
+def test_the_document_of_a_plan_has_the_promised_keys(check):
+    from gift_dsl.api import plan_document
+
+    document = plan_document(check())
+    assert document["schema"] == "gift-plan/1"
+    assert {"spec_hash", "plan_hash", "stages", "memory_gib", "needs", "warnings"} <= set(document)
+
+
+def test_a_sweep_whose_arms_differ_is_told_with_the_numbers(check):
+    axis = "sweep={axes: {'stages[main].play': {nested: all, mixed: {any_of: [sums, matrix, tictactoe, spy]}}}}"
+    (found,) = [d for d in check(axis).diagnostics if d.code == "arms-differ" and "single games" in d.message]
+    assert "stages[main].play=nested: 1,280" in found.message
+    assert "stages[main].play=mixed: 320" in found.message
+
+
+def test_seeds_are_not_arms(check):
+    assert "arms-differ" not in [d.code for d in check("sweep={axes: {seed: [1, 2, 3]}}").diagnostics]
