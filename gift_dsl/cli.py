@@ -75,9 +75,10 @@ def _tell(diagnostics: Any, sources: dict[str, str]) -> None:
     """Diagnostics on stderr, as a person reads them."""
     from gift_dsl.spec.render import render_text
 
-    text = render_text(diagnostics, sources, ascii_only=_ascii_only(), color=_color(sys.stderr))
+    color = _color(sys.stderr)
+    text = render_text(diagnostics, sources, ascii_only=_ascii_only(), color=color)
     if text:
-        typer.echo(text.rstrip("\n"), err=True)
+        typer.echo(text.rstrip("\n"), err=True, color=color)
 
 
 @app.command()
