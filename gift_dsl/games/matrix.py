@@ -10,17 +10,6 @@ from typing_extensions import Doc
 
 from gift_dsl.games.game import Family, Game, GameFacts, Rows
 
-CLASSIC_GAMES: Final = (
-    "prisoners_dilemma",
-    "battle_of_the_sexes",
-    "chicken",
-    "stag_hunt",
-    "radio_station",
-    "iterated_dominance",
-    "duopoly",
-    "three_by_four",
-    "weakly_dominated",
-)
 ClassicGame = Literal[
     "prisoners_dilemma",
     "battle_of_the_sexes",
@@ -35,18 +24,16 @@ ClassicGame = Literal[
 Payoff = Annotated[float, Ge(-1_000_000), Le(1_000_000)]
 PayoffRow = Annotated[tuple[Payoff, ...], MinLen(1), MaxLen(12)]
 PayoffTable = Annotated[tuple[PayoffRow, ...], MinLen(1), MaxLen(12)]
+Property = Literal["any", "unique_pure", "several_pure", "no_pure", "dominance_solvable"]
+Asked = Literal["equilibrium", "best_response", "regret"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bimatrix:
     """One two-player game in normal form."""
 
-    row: Annotated[
-        PayoffTable, Doc("Payoffs of the row player, one list a row action.")
-    ]
-    column: Annotated[
-        PayoffTable, Doc("Payoffs of the column player, in the same shape as `row`.")
-    ]
+    row: Annotated[PayoffTable, Doc("Payoffs of the row player, one list a row action.")]
+    column: Annotated[PayoffTable, Doc("Payoffs of the column player, in the same shape as `row`.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +45,10 @@ class RandomGames:
     low: Annotated[int, Ge(-1000), Le(1000), Doc("Smallest payoff.")] = 0
     high: Annotated[int, Ge(-1000), Le(1000), Doc("Largest payoff.")] = 9
     property: Annotated[
-        Literal["any", "unique_pure", "several_pure", "no_pure", "dominance_solvable"],
+        Property,
         Doc(
-            "What every generated game must have: any; one pure equilibrium; several; none; solvable by dominance."
+            "What every generated game must have: `any`; exactly one equilibrium in pure actions; several; none; "
+            "or one cell left after removing strictly dominated actions again and again."
         ),
     ] = "any"
 
@@ -71,60 +59,72 @@ class MatrixParams:
 
     games: Annotated[
         tuple[ClassicGame, ...] | None,
+        MinLen(1),
         Doc(
-            "Classic games to draw from; all nine unless `matrices` or `random` is given."
+            "Classic games to draw from; left out, and with neither `matrices` nor `random`: all nine, less those that "
+            "`question` can never ask."
         ),
     ] = None
-    matrices: Annotated[
-        dict[str, Bimatrix] | None, Doc("Own games by name, any size up to 12 x 12.")
-    ] = None
+    matrices: Annotated[dict[str, Bimatrix] | None, MinLen(1), Doc("Own games by name, any size up to 12 x 12.")] = None
     random: Annotated[
         RandomGames | None,
-        Doc("Draw fresh random games instead of, or beside, the named ones."),
+        Doc("Draw fresh random games; beside named ones the generator is drawn as often as one of them."),
     ] = None
     question: Annotated[
         Literal["auto", "equilibrium", "best_response", "regret"],
         Doc(
-            "What is asked. `equilibrium`: an action that some Nash equilibrium plays, only where that set is proper. "
+            "What is asked. `equilibrium`: an action that some Nash equilibrium plays, only where not all actions are. "
             "`best_response`: the best action against a stated mix of the opponent. `regret`: graded, "
-            "1 minus the normalised loss against it. `auto`: equilibrium where there is exactly one, else best_response."
+            "1 minus the normalised loss against it. `auto`: `equilibrium` where there is exactly one and it is pure, "
+            "else `best_response`."
         ),
     ] = "auto"
     permute: Annotated[
         Literal["none", "reverse", "full"],
-        Doc("Order of rows and columns: as written, or reversed, or any."),
+        Doc("Order of rows and, on its own, of columns: as written, or that or its reverse, or any."),
     ] = "full"
     scales: Annotated[
         tuple[Annotated[int, Ge(1), Le(1000)], ...],
         MinLen(1),
-        Doc("Positive factors drawn for each player's payoffs."),
+        Doc("Positive factors; one is drawn for each player's payoffs."),
     ] = (1,)
     shifts: Annotated[
         tuple[Annotated[int, Ge(-10_000), Le(10_000)], ...],
         MinLen(1),
-        Doc("Numbers drawn and added to all payoffs."),
+        Doc("Numbers of which one is drawn and added to all payoffs of both players."),
     ] = (0, 100, -100)
-    labels: Annotated[
-        Literal["numbers", "letters"], Doc("How actions are named: 1, 2, … or A, B, …")
-    ] = "numbers"
+    labels: Annotated[Literal["numbers", "letters"], Doc("How actions are named: 1, 2, … or A, B, …")] = "numbers"
 
 
 def check(params: MatrixParams) -> str | None:
     """The first contradiction between parameters, or None."""
     for name, game in (params.matrices or {}).items():
-        shapes = {
-            tuple(len(row) for row in game.row),
-            tuple(len(row) for row in game.column),
-        }
+        shapes = {tuple(len(row) for row in game.row), tuple(len(row) for row in game.column)}
         if len(shapes) != 1 or len(set(next(iter(shapes)))) != 1:
             return f"`matrices.{name}`: `row` and `column` must be tables of one and the same shape"
     if params.random is not None and params.random.low >= params.random.high:
         return f"`random.low` is {params.random.low}, which is not below `random.high` ({params.random.high})"
-    return None
+    return _check_asked(params)
+
+
+def _check_asked(params: MatrixParams) -> str | None:
+    from gift_dsl.games.matrix_sources import named_sources
+
+    name = next((askable.source.name for askable in named_sources(params) if not askable.questions), None)
+    if name is None:
+        return None
+    if params.question == "equilibrium":
+        return (
+            f"`{name}` cannot be asked with `question: equilibrium`: for each player, every action is part of some "
+            "equilibrium; `auto` asks for a best response there"
+        )
+    return f"`{name}` cannot be asked: whatever the opponent does, all actions of a player pay the same"
 
 
 def facts(params: MatrixParams) -> GameFacts:
-    """One turn a seat, both at once: the seats act in order and see nothing of each other."""
+    """One seat: the opponent is stated or implied, so nobody else acts."""
+    from gift_dsl.games.matrix_sources import count_instances
+
     return GameFacts(
         seats=1,
         max_turns=(1,),
@@ -133,22 +133,17 @@ def facts(params: MatrixParams) -> GameFacts:
         zero_sum=False,
         roles=("row", "column"),
         abilities=("formal reasoning", "strategic reasoning"),
+        family_size=count_instances(params),
         prompt_tokens=(260, 120),
-        players=(
-            "random",
-            "first_legal",
-            "scripted",
-            "human",
-            "equilibrium",
-            "best_response",
-        ),
+        players=("random", "first_legal", "scripted", "human", "equilibrium", "best_response"),
     )
 
 
 def build(params: MatrixParams, rows: Rows) -> Game:
-    from gift_dsl.games.matrix_rules import MatrixGame
+    """The game of these parameters; it reads no rows."""
+    from gift_dsl.games.matrix_rules import make_matrix_game
 
-    return MatrixGame(params)
+    return make_matrix_game(params, facts(params))
 
 
 FAMILY: Final = Family(
