@@ -88,7 +88,7 @@ def check_spec(
 
 def _check_run(loaded: Loaded, run: LoadedRun, found: list[Diagnostic]) -> Context | None:
     """References of every run, then the passes of a run whose shape is right."""
-    from gift_dsl.compiler.compile import check_meaning
+    from gift_dsl.compiler.checks import check_meaning
     from gift_dsl.compiler.context import make_context
     from gift_dsl.compiler.references import unknown_names
 

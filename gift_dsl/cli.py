@@ -38,6 +38,13 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _short_lived() -> None:
+    """Collect no garbage: a command that ends within a second leaves none worth looking for."""
+    import gc
+
+    gc.disable()
+
+
 @app.callback()
 def root(
     version: Annotated[
@@ -91,6 +98,7 @@ def validate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Check specs: every mistake at once, each with its place."""
+    _short_lived()
     from gift_dsl import api
     from gift_dsl.spec.render import to_github, to_json
 
@@ -126,6 +134,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show what a run would do and need, before anything is loaded."""
+    _short_lived()
     from gift_dsl import api
     from gift_dsl.report.plan_text import plan_text
 

@@ -1,13 +1,11 @@
-"""The compiler's one entry: a checked spec becomes a plan, or every mistake is told."""
+"""The compiler's one entry: a spec whose checks found no error becomes a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from gift_dsl.compiler import batch, budget, choices, composition, credit, evaluation, keys, model, pins, prompts
-from gift_dsl.compiler import references, seats, unused
+from gift_dsl.compiler import evaluation, model, unused
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.estimate import StageEstimate, estimate_stage
 from gift_dsl.compiler.games import compile_game
@@ -15,31 +13,9 @@ from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
 from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
 from gift_dsl.compiler.stages import compile_stage
-from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.opponents import OpponentSpec
-
-Pass = Callable[[Context], Iterator[Diagnostic]]
-
-SHAPE_PASSES: Final[tuple[Pass, ...]] = (
-    references.check,
-    choices.check,
-    composition.check,
-    seats.check,
-    prompts.check,
-    keys.check,
-    evaluation.check,
-)
-"""These need only what a spec says; the others compile compositions, so they run when these find no error."""
-MEANING_PASSES: Final[tuple[Pass, ...]] = (
-    budget.check,
-    batch.check,
-    credit.check,
-    model.check,
-    pins.check,
-    unused.check,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +38,6 @@ class Compiled:
             "memory_note": NOTE,
             "needs": self.needs.to_json(),
         }
-
-
-def check_meaning(context: Context) -> list[Diagnostic]:
-    """Every finding of the semantic passes, in no particular order."""
-    found = [item for run in SHAPE_PASSES for item in run(context)]
-    if not any(item.severity == "error" for item in found):
-        found += [item for run in MEANING_PASSES for item in run(context)]
-    return found
 
 
 def _params(opponent: OpponentSpec) -> dict[str, Any]:

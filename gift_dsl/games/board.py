@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MinLen
@@ -69,7 +69,7 @@ def facts(params: BoardParams) -> GameFacts:
         can_draw=True,
         zero_sum=True,
         abilities=("strategic reasoning", "spatial reasoning"),
-        family_size=count_opening_classes(params),
+        count_instances=partial(count_opening_classes, params),
         prompt_tokens=(160 + 6 * cells, 60 + 6 * cells),
         players=("random", "first_legal", "scripted", "human", "minimax"),
     )

@@ -89,7 +89,8 @@ class GameFacts:
         perfect_information: every seat sees the whole state.
         actions: "listed" when legal actions are enumerable, else "free_text".
         abilities: what the game asks for, in the words of GIFT's table 1 where it has one.
-        family_size: number of distinct instances up to symmetry; None when unbounded or unknown before data is read.
+        count_instances: counts distinct instances up to symmetry, which can take a moment; None when they are unbounded
+            or not known before data is read.
         prompt_tokens: estimated tokens of (first observation, each later one) in the standard wording.
         dataset: instances come from rows of a dataset.
         players: scripted player types that can sit in it besides models ("random", "minimax", …).
@@ -104,10 +105,15 @@ class GameFacts:
     perfect_information: bool = True
     actions: Literal["listed", "free_text"] = "listed"
     abilities: tuple[str, ...] = ()
-    family_size: int | None = None
+    count_instances: Callable[[], int | None] = field(default=lambda: None, compare=False, repr=False)
     prompt_tokens: tuple[int, int] = (200, 100)
     dataset: bool = False
     players: tuple[str, ...] = ("random", "first_legal", "scripted", "human")
+
+    @property
+    def family_size(self) -> int | None:
+        """Number of distinct instances, counted when it is asked for."""
+        return self.count_instances()
 
     @property
     def reward_range(self) -> tuple[float, float]:

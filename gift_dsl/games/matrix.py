@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
@@ -108,6 +109,8 @@ def check(params: MatrixParams) -> str | None:
 
 
 def _check_asked(params: MatrixParams) -> str | None:
+    if params.matrices is None and params.question != "equilibrium":
+        return None  # every classic game has an action that is best against something
     from gift_dsl.games.matrix_sources import named_sources
 
     name = next((askable.source.name for askable in named_sources(params) if not askable.questions), None)
@@ -121,10 +124,14 @@ def _check_asked(params: MatrixParams) -> str | None:
     return f"`{name}` cannot be asked: whatever the opponent does, all actions of a player pay the same"
 
 
-def facts(params: MatrixParams) -> GameFacts:
-    """One seat: the opponent is stated or implied, so nobody else acts."""
+def _count_instances(params: MatrixParams) -> int | None:
     from gift_dsl.games.matrix_sources import count_instances
 
+    return count_instances(params)
+
+
+def facts(params: MatrixParams) -> GameFacts:
+    """One seat: the opponent is stated or implied, so nobody else acts."""
     return GameFacts(
         seats=1,
         max_turns=(1,),
@@ -133,7 +140,7 @@ def facts(params: MatrixParams) -> GameFacts:
         zero_sum=False,
         roles=("row", "column"),
         abilities=("formal reasoning", "strategic reasoning"),
-        family_size=count_instances(params),
+        count_instances=partial(_count_instances, params),
         prompt_tokens=(260, 120),
         players=("random", "first_legal", "scripted", "human", "equilibrium", "best_response"),
     )

@@ -1,0 +1,53 @@
+"""Every semantic check of a spec, in one list: a file a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from gift_dsl.compiler import (
+    batch,
+    budget,
+    choices,
+    composition,
+    credit,
+    evaluation,
+    keys,
+    model,
+    pins,
+    prompts,
+    references,
+    seats,
+    unused,
+)
+from gift_dsl.compiler.context import Context
+from gift_dsl.errors import Diagnostic
+
+Pass = Callable[[Context], Iterator[Diagnostic]]
+
+SHAPE_PASSES: Final[tuple[Pass, ...]] = (
+    references.check,
+    choices.check,
+    composition.check,
+    seats.check,
+    prompts.check,
+    keys.check,
+    evaluation.check,
+)
+"""These need only what a spec says; the others compile compositions, so they run when these find no error."""
+MEANING_PASSES: Final[tuple[Pass, ...]] = (
+    budget.check,
+    batch.check,
+    credit.check,
+    model.check,
+    pins.check,
+    unused.check,
+)
+
+
+def check_meaning(context: Context) -> list[Diagnostic]:
+    """Every finding of the semantic passes, in no particular order."""
+    found = [item for run in SHAPE_PASSES for item in run(context)]
+    if not any(item.severity == "error" for item in found):
+        found += [item for run in MEANING_PASSES for item in run(context)]
+    return found
