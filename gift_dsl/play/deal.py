@@ -168,6 +168,12 @@ def _balanced_draws(
         yield from _balanced_draws(part, number, (*path, index), shares)
 
 
+def _weights(node: AnyOf, step: int) -> list[float]:
+    """Of the parts at a step; equal where schedules leave none above 0."""
+    weights = [weight_at(part.weight, step) for part in node.parts]
+    return weights if any(weights) else [1.0] * len(weights)
+
+
 def largest_remainder(claims: Sequence[float], total: int, *, first: int = 0) -> tuple[int, ...]:
     """`total` whole shares for claims that add up to it: each rounded down, the rest to the largest remainders.
 

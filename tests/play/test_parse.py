@@ -78,7 +78,9 @@ def test_any_text_can_be_an_answer_after_any_text(answer, before):
     assert parse_answer(f"{before}<answer>{answer}</answer>") == Parsed(answer.strip())
 
 
-@given(text=st.text() | st.lists(st.sampled_from(["<answer>", "</answer>", "<think>", "</think>", "A", " "])).map("".join))
+@given(
+    text=st.text() | st.lists(st.sampled_from(["<answer>", "</answer>", "<think>", "</think>", "A", " "])).map("".join)
+)
 def test_every_text_has_an_answer_or_a_reason(text):
     match parse_answer(text):
         case Parsed(answer):
@@ -87,7 +89,9 @@ def test_every_text_has_an_answer_or_a_reason(text):
             assert reason
 
 
-@pytest.mark.parametrize("answer", ["B", " B ", "b", "(B)", "[b]", "**B**", "B.", "B)", "(B).", "`B`", '"B"', "**(B)**", "B:"])
+@pytest.mark.parametrize(
+    "answer", ["B", " B ", "b", "(B)", "[b]", "**B**", "B.", "B)", "(B).", "`B`", '"B"', "**(B)**", "B:"]
+)
 def test_what_is_harmless_around_an_action_is_left_out(answer):
     assert read_action(answer, LETTERS) == "B"
 
