@@ -1,0 +1,200 @@
+"""Diagnostics for people, programs and GitHub. Nothing that is shown holds a secret or a control character."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.spec.secrets import mask, secret_parts
+from gift_dsl.spec.syntax import split_lines
+
+DEFAULT_WIDTH: Final = 100
+_MIN_TEXT: Final = 20
+_RED, _YELLOW, _BLUE, _BOLD, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m", "\x1b[0m"
+
+
+def deduplicate(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Each finding once (by code, span and message), in order of place."""
+    unique = {(found.code, found.span, found.message): found for found in reversed(list(diagnostics))}
+    return sorted(unique.values(), key=lambda found: (found.span, found.code, found.message))
+
+
+def render_text(
+    diagnostics: Iterable[Diagnostic],
+    sources: Mapping[str, str],
+    *,
+    ascii_only: bool = False,
+    color: bool = False,
+    width: int | None = None,
+) -> str:
+    """The diagnostics for a terminal: place, message, excerpt with a caret, hint, notes.
+
+    Args:
+        diagnostics: shown in the given order.
+        sources: the text of each file that a span may name; without one there is no excerpt.
+        ascii_only: escape everything else, for terminals that are not UTF-8.
+        color: use ANSI colours.
+        width: cut excerpts to this many columns, round the caret; 100 if None.
+    """
+    screen = _Screen(ascii_only, color, width or DEFAULT_WIDTH)
+    lines = {file: split_lines(text) for file, text in sources.items()}
+    return "\n".join(screen.block(diagnostic, lines) for diagnostic in diagnostics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    ascii_only: bool
+    color: bool
+    width: int
+
+    def block(self, found: Diagnostic, sources: Mapping[str, Sequence[str]]) -> str:
+        """All lines of one diagnostic."""
+        tone = _RED if found.severity == "error" else _YELLOW
+        label = self._paint(f"{found.severity}[{found.code}]", _BOLD + tone)
+        rows = [f"{self._text(str(found.span))}: {label}: {self._text(found.message)}"]
+        source = sources.get(found.span.file, ())
+        margin = "  "
+        if found.span.line <= len(source) and source[found.span.line - 1].strip():
+            number = str(found.span.line)
+            margin = " " * len(number)
+            rows += self._excerpt(found, source[found.span.line - 1], number)
+        notes = [("help", self._text(found.hint))] if found.hint else []
+        notes += [("note", self._note(note)) for note in found.notes]
+        return "\n".join([*rows, *(f"{margin} {self._paint('=', _BLUE)} {word}: {text}" for word, text in notes)])
+
+    def _note(self, note: Note) -> str:
+        return self._text(f"{note.span}: {note.message}" if note.span else note.message)
+
+    def _paint(self, text: str, color: str) -> str:
+        return f"{color}{text}{_RESET}" if self.color else text
+
+    def _text(self, text: str) -> str:
+        return "".join(self._show(character) for character in mask(text))
+
+    def _show(self, character: str) -> str:
+        """A character as it may be printed: what moves the cursor or reorders text is escaped."""
+        if character.isascii():
+            return character if character.isprintable() else _escape(character)
+        if self.ascii_only or (unicodedata.category(character) in _UNPRINTABLE):
+            return _escape(character)
+        return character
+
+    def _excerpt(self, found: Diagnostic, line: str, number: str) -> list[str]:
+        cells = [self._show(character) for character in _mask_line(line, found)]
+        start = min(found.span.column - 1, len(cells))
+        end = found.span.end_column - 1 if found.span.end_line == found.span.line else len(line.rstrip())
+        first, last = self._window(cells, start, self.width - len(number) - 4)
+        dots = "..." if self.ascii_only else "…"
+        before, after = dots if first else "", dots if last < len(cells) else ""
+        indent = _width(before) + sum(map(_width, cells[first:start]))
+        caret = "^" * max(1, sum(map(_width, cells[start : min(end, last)])))
+        bar = self._paint("|" if self.ascii_only else "│", _BLUE)
+        tone = _RED if found.severity == "error" else _YELLOW
+        return [
+            f" {number} {bar} {before}{''.join(cells[first:last])}{after}",
+            f" {' ' * len(number)} {bar} {' ' * indent}{self._paint(caret, tone)}",
+        ]
+
+    def _window(self, cells: Sequence[str], start: int, room: int) -> tuple[int, int]:
+        """First and last cell of the part of a line that is shown: a third of the room lies before the caret."""
+        room = max(room, _MIN_TEXT)
+        widths = [_width(cell) for cell in cells]
+        if sum(widths) <= room:
+            return 0, len(cells)
+        room -= 6  # dots at both ends
+        first, used = start, 0
+        while first > 0 and used + widths[first - 1] <= room // 3:
+            first -= 1
+            used += widths[first]
+        last = first
+        used = 0
+        while last < len(cells) and used + widths[last] <= room:
+            used += widths[last]
+            last += 1
+        return first, last
+
+
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _mask_line(line: str, found: Diagnostic) -> str:
+    """The line with its secrets masked, and the whole value where the diagnostic is about a secret."""
+    cells = list(line)
+    parts = list(secret_parts(line))
+    if found.secret:
+        end = found.span.end_column - 1 if found.span.end_line == found.span.line else len(line)
+        parts.append((found.span.column - 1, end))
+    for start, end in parts:
+        cells[start:end] = "*" * (min(end, len(cells)) - start)
+    return "".join(cells)
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def to_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
+    """The diagnostics as plain data, one object each; secrets are masked."""
+    return [
+        {
+            "code": found.code,
+            "severity": found.severity,
+            "message": mask(found.message),
+            "path": mask(found.path),
+            "hint": mask(found.hint) if found.hint is not None else None,
+            **_place(found.span),
+            "notes": [
+                {"message": mask(note.message), **(_place(note.span) if note.span else {})} for note in found.notes
+            ],
+        }
+        for found in diagnostics
+    ]
+
+
+def _place(span: Span) -> dict[str, object]:
+    return {
+        "file": span.file,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+    }
+
+
+def to_github(diagnostics: Iterable[Diagnostic]) -> str:
+    """The diagnostics as workflow commands, which GitHub shows beside the lines of a change."""
+    return "\n".join(_command(found) for found in diagnostics)
+
+
+def _command(found: Diagnostic) -> str:
+    span = found.span
+    place = {"file": span.file, "line": span.line, "col": span.column, "endLine": span.end_line}
+    place |= {"endColumn": span.end_column, "title": found.code}
+    properties = ",".join(f"{key}={_escape_property(str(value))}" for key, value in place.items())
+    text = mask(found.message) + (f"\nhelp: {mask(found.hint)}" if found.hint else "")
+    return f"::{found.severity} {properties}::{_escape_data(text)}"
+
+
+def _escape_data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,79 @@
+"""Keys and passwords: found in a spec, and masked in whatever is shown of one.
+
+A spec is committed, shared and hashed, and its errors end up in the logs of build servers: what looks like a key must
+neither stand in it nor be repeated by a message about it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gift_dsl.errors import Diagnostic
+from gift_dsl.spec.node import Node
+
+_BEFORE: Final = r"(?<![A-Za-z0-9])"
+_KEY: Final = re.compile(
+    _BEFORE
+    + r"(?:"
+    + r"|".join(
+        (
+            r"sk-[A-Za-z0-9_-]{16,}",  # OpenAI, Anthropic, OpenRouter and those that follow them
+            r"hf_[A-Za-z0-9]{16,}",  # Hugging Face
+            r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}",
+            r"glpat-[A-Za-z0-9_-]{16,}",
+            r"(?:AKIA|ASIA)[A-Z0-9]{12,}",  # AWS
+            r"AIza[A-Za-z0-9_-]{30,}",  # Google
+            r"xox[a-z]-[A-Za-z0-9-]{10,}",  # Slack
+            r"nvapi-[A-Za-z0-9_-]{16,}",
+            r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON web token
+        )
+    )
+    + r")"
+)
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^\s/:@\"']*:([^\s/@\"']+)(?=@)")
+# The value of a key that is named like a secret, whatever it looks like.
+_NAMED: Final = re.compile(
+    r"(?i)(?:\b|_)(?:api[_-]?key|access[_-]?key|(?:access|auth|hf|api)[_-]?token|password|passwd|secret|authorization)"
+    r"[\"']?\s*[:=]\s*(?:[\"']|Bearer\s+)*([^\s\"',}\]`]{4,})"
+)
+_PATTERNS: Final = ((_KEY, 0), (_PASSWORD_IN_URL, 1), (_NAMED, 1))
+
+
+def secret_parts(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each part of a text that looks like a secret; the parts may overlap."""
+    for pattern, group in _PATTERNS:
+        for match in pattern.finditer(text):
+            yield match.span(group)
+
+
+def mask(text: str) -> str:
+    """The text with every secret replaced by asterisks, as many as it has characters."""
+    for start, end in secret_parts(text):
+        text = text[:start] + "*" * (end - start) + text[end:]
+    return text
+
+
+def find_secrets(tree: Node) -> list[Diagnostic]:
+    """`secret-in-spec` for every text in the tree that holds what looks like a key or a password."""
+    found: list[Diagnostic] = []
+    waiting: list[tuple[Node, str]] = [(tree, "")]
+    while waiting:
+        node, path = waiting.pop()
+        if node.text is not None and any(pattern.search(node.text) for pattern in (_KEY, _PASSWORD_IN_URL)):
+            found.append(_secret(node, path))
+        waiting += [(child, f"{path}.{key}" if path else key) for key, child in node.fields.items()]
+        waiting += [(child, f"{path}[{index}]") for index, child in enumerate(node.items)]
+    return sorted(found, key=lambda diagnostic: diagnostic.span)
+
+
+def _secret(node: Node, path: str) -> Diagnostic:
+    return Diagnostic(
+        "secret-in-spec",
+        f"`{path}` looks like a key, and a spec is shared with others",
+        node.span,
+        hint="revoke it if it was shared; keep it in an environment variable and name that: `api_key_env: NAME`",
+        path=path,
+        secret=True,
+    )
