@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MinLen
@@ -23,34 +24,59 @@ class WordPair:
 class SpyParams:
     """Parameters of `whos_the_spy`."""
 
-    players: Annotated[
-        int, Ge(3), Le(12), Doc("Number of players; one of them is the spy.")
-    ] = 4
-    rounds: Annotated[
-        int, Ge(1), Le(6), Doc("Rounds of descriptions before the one vote.")
-    ] = 2
+    players: Annotated[int, Ge(3), Le(12), Doc("Number of players; one of them is the spy.")] = 4
+    rounds: Annotated[int, Ge(1), Le(6), Doc("Rounds of descriptions before the one vote.")] = 2
     secret_word: Annotated[
-        Literal["forbid", "allow"],
-        Doc("Whether a description may contain the speaker's own word."),
+        Literal["forbid", "allow"], Doc("Whether a description may contain the speaker's own word.")
     ] = "forbid"
-    pairs: Annotated[
-        tuple[WordPair, ...] | None,
-        MinLen(1),
-        Doc("Own word pairs instead of the shipped ones."),
-    ] = None
-    categories: Annotated[
-        tuple[str, ...] | None,
-        MinLen(1),
-        Doc("Only shipped pairs of these categories."),
-    ] = None
+    pairs: Annotated[tuple[WordPair, ...] | None, MinLen(1), Doc("Own word pairs instead of the shipped ones.")] = None
+    categories: Annotated[tuple[str, ...] | None, MinLen(1), Doc("Only shipped pairs of these categories.")] = None
     closeness: Annotated[
-        tuple[Annotated[int, Ge(1), Le(3)], ...],
-        MinLen(1),
-        Doc("Shipped pairs of this closeness: 1 far, 3 near."),
+        tuple[Annotated[int, Ge(1), Le(3)], ...], MinLen(1), Doc("Shipped pairs of this closeness: 1 far, 3 near.")
     ] = (1, 2, 3)
-    max_description_chars: Annotated[
-        int, Ge(10), Le(2000), Doc("A longer description is refused.")
-    ] = 600
+    max_description_chars: Annotated[int, Ge(40), Le(2000), Doc("A longer description is refused.")] = 600
+
+
+def check(params: SpyParams) -> str | None:
+    """The first contradiction between parameters, or None."""
+    from gift_dsl.games.free_text import contains_word, fold
+    from gift_dsl.games.spy_pairs import load_pairs
+
+    for pair in params.pairs or ():
+        if not fold(pair.first) or not fold(pair.second):
+            return f"`pairs`: {pair.first!r} and {pair.second!r} must both be words"
+        if contains_word(pair.first, pair.second) or contains_word(pair.second, pair.first):
+            return f"`pairs`: `{pair.first}` and `{pair.second}`: saying one of them says the other"
+    if params.pairs is not None or (params.categories is None and params.closeness == (1, 2, 3)):
+        return None  # every shipped pair is meant, so there is no need to read them to check a spec
+    known = {pair.category for pair in load_pairs()}
+    unknown = [category for category in params.categories or () if category not in known]
+    if unknown:
+        return f"`categories` has `{unknown[0]}`, but the shipped pairs have: {', '.join(sorted(known))}"
+    if not choose_pairs(params):
+        return f"no shipped pair of these categories has closeness {' or '.join(map(str, params.closeness))}"
+    return None
+
+
+@lru_cache(maxsize=64)
+def choose_pairs(params: SpyParams) -> tuple[tuple[str, str], ...]:
+    """The pairs that instances are drawn from, in order of the data."""
+    if params.pairs is not None:
+        return tuple((pair.first, pair.second) for pair in params.pairs)
+    from gift_dsl.games.spy_pairs import load_pairs
+
+    return tuple(
+        (pair.first, pair.second)
+        for pair in load_pairs()
+        if pair.closeness in params.closeness and (params.categories is None or pair.category in params.categories)
+    )
+
+
+def _count_keys(params: SpyParams) -> int:
+    """Number of pairs that no other pair shares a word with, and of clusters of pairs that do."""
+    from gift_dsl.games.spy_pairs import pair_keys
+
+    return len(set(pair_keys(choose_pairs(params)).values()))
 
 
 def facts(params: SpyParams) -> GameFacts:
@@ -66,12 +92,14 @@ def facts(params: SpyParams) -> GameFacts:
         perfect_information=False,
         actions="free_text",
         abilities=("language understanding", "theory of mind", "communication"),
+        count_instances=partial(_count_keys, params),
         prompt_tokens=(300, 60 + 40 * params.players),
         players=("random", "scripted", "human", "clue"),
     )
 
 
 def build(params: SpyParams, rows: Rows) -> Game:
+    """The game with its pairs bound; it needs no rows."""
     from gift_dsl.games.spy_rules import SpyGame
 
     return SpyGame(params)
@@ -83,4 +111,5 @@ FAMILY: Final = Family(
     params=SpyParams,
     facts=facts,
     build=build,
+    check=check,
 )
