@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gift_dsl.games.board import BoardParams, check, facts
+from gift_dsl.games.board import FAMILY, BoardParams, check, facts
 from gift_dsl.games.board_rules import BoardGame, BoardState
 from gift_dsl.games.game import Game
 from gift_dsl.games.geometry import Geometry, make_geometry
@@ -327,7 +327,7 @@ def test_the_shipped_board_games_are_parameters_of_the_family(file, shape):
 
 
 def test_a_board_game_is_a_game_without_roles():
-    game = BoardGame(TICTACTOE)
+    game = FAMILY.build(TICTACTOE, ())
     assert isinstance(game, Game)
     assert (game.role(start(TICTACTOE), 0), game.facts.seats) == ("", 2)
 
