@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gift_dsl.games.equilibria import Table, transpose
+Table = tuple[tuple[int, ...], ...]
 
 _DUOPOLY: Final[Table] = (
     (0, 0, 0, 0, 0, 0),
@@ -35,7 +35,7 @@ CLASSIC: Final[Mapping[str, tuple[Table, Table]]] = MappingProxyType(
             ((13, 1, 7), (4, 3, 6), (-1, 2, 8)),
             ((3, 4, 3), (1, 3, 2), (2, 3, -1)),
         ),
-        "duopoly": (_DUOPOLY, transpose(_DUOPOLY)),
+        "duopoly": (_DUOPOLY, tuple(zip(*_DUOPOLY, strict=True))),
         "three_by_four": (
             ((1, -1, 5, 1), (2, 1, 3, 5), (1, 0, 1, 0)),
             ((1, 2, 0, 1), (3, 2, 0, 1), (1, 5, 7, 1)),

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from annotated_types import Ge, Le, MaxLen, MinLen
 from typing_extensions import Doc
 
+from gift_dsl.games.classic import CLASSIC
 from gift_dsl.games.game import Family, Game, GameFacts, Rows
 
 ClassicGame = Literal[
@@ -130,8 +131,18 @@ def _count_instances(params: MatrixParams) -> int | None:
     return count_instances(params)
 
 
+def _most_cells(params: MatrixParams) -> int:
+    """Of the largest table that can be drawn."""
+    sizes = [len(game.row) * len(game.row[0]) for game in (params.matrices or {}).values()]
+    if params.random is not None:
+        sizes.append(params.random.rows * params.random.columns)
+    named = params.games or (() if sizes else tuple(CLASSIC))
+    return max(sizes + [len(CLASSIC[name][0]) * len(CLASSIC[name][0][0]) for name in named])
+
+
 def facts(params: MatrixParams) -> GameFacts:
     """One seat: the opponent is stated or implied, so nobody else acts."""
+    cells = _most_cells(params)
     return GameFacts(
         seats=1,
         max_turns=(1,),
@@ -141,7 +152,7 @@ def facts(params: MatrixParams) -> GameFacts:
         roles=("row", "column"),
         abilities=("formal reasoning", "strategic reasoning"),
         count_instances=partial(_count_instances, params),
-        prompt_tokens=(260, 120),
+        prompt_tokens=(150 + 12 * cells, 50 + 12 * cells),
         players=("random", "first_legal", "scripted", "human", "equilibrium", "best_response"),
     )
 

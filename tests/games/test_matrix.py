@@ -371,6 +371,12 @@ def test_no_more_keys_are_met_than_there_are(params):
     assert 0.7 * game.facts.family_size <= len(met) <= game.facts.family_size
 
 
+def test_a_larger_table_makes_a_longer_prompt():
+    small, large = (facts(MatrixParams(games=(name,))).prompt_tokens[0] for name in ("chicken", "duopoly"))
+    random = facts(MatrixParams(games=("chicken",), random=RandomGames(rows=8, columns=8))).prompt_tokens[0]
+    assert small < large < random
+
+
 # --- random games
 
 
