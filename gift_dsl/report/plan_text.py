@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -188,4 +189,11 @@ def plan_text(checked: Checked, *, width: int = 120) -> str:
     if len(checked.runs) > 1:
         lines += [*_others(checked.runs), ""]
     lines += _run(checked.runs[0], width)
-    return "\n".join(lines)
+    return "\n".join(piece for line in lines for piece in _wrapped(line, width))
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line cut between words where it is longer than the terminal is wide; what follows is indented."""
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(width, 40), subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
