@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gift_dsl.plan import FilePrint
+from gift_dsl.settings import shipped
 
 _CHUNK: Final = 1 << 20
 _ABSENT: Final = "not on this machine"
@@ -105,3 +106,11 @@ def fingerprint_model(source: str, revision: str | None, folder: Path) -> FilePr
 def fingerprint_files(names: list[str], folder: Path) -> tuple[FilePrint, ...]:
     """Identity of each of several local files or folders."""
     return tuple(_print(name, "dataset", name if is_local(name) else f"./{name}", None, folder) for name in names)
+
+
+def fingerprint_shipped(names: tuple[str, ...]) -> FilePrint | None:
+    """Identity of shipped game data, by names below `games/`; None when there are none."""
+    if not names:
+        return None
+    digests = [f"{name}\0{_sha256(shipped('games') / name)}\n" for name in names]
+    return FilePrint(", ".join(names), hashlib.sha256("".join(digests).encode()).hexdigest())

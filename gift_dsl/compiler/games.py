@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gift_dsl.compiler.context import BoundGame, Context
 from gift_dsl.compiler.prompts import compile_prompt
-from gift_dsl.data import fingerprint_dataset
+from gift_dsl.data import fingerprint_dataset, fingerprint_shipped
 from gift_dsl.games.params import plain_params
 from gift_dsl.plan import FilePrint, GamePlan, JsonMap, RolloutPlan
 from gift_dsl.spec.models.fields import Strict, plain
@@ -71,7 +71,7 @@ def _opponents(context: Context, game: BoundGame) -> tuple[JsonMap, str]:
 def _data(context: Context, game: BoundGame) -> FilePrint | None:
     dataset = getattr(game.params, "dataset", None)
     if dataset is None:
-        return None
+        return fingerprint_shipped(game.family.files(game.params))
     return fingerprint_dataset(dataset.source, dataset.name, dataset.revision, context.folder)
 
 

@@ -156,6 +156,7 @@ class Family:
         facts: what follows from the parameters alone.
         build: binds parameters and rows to a Game; heavy imports happen inside.
         check: the first contradiction between parameters as a sentence, or None.
+        files: shipped data files that instances are drawn from, below `games/`; their bytes are part of the plan.
         prompt: default template of an observation, for families that ship no wording.
         variables: what that template may read; the fields of the family's observations.
     """
@@ -166,6 +167,7 @@ class Family:
     facts: Callable[[Any], GameFacts]
     build: Callable[[Any, Rows], Game]
     check: Callable[[Any], str | None] = field(default=lambda _params: None)
+    files: Callable[[Any], tuple[str, ...]] = field(default=lambda _params: ())
     prompt: str = "{{ text }}"
     variables: frozenset[str] = frozenset({"text"})
     game_api: int = GAME_API

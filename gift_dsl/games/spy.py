@@ -112,4 +112,5 @@ FAMILY: Final = Family(
     facts=facts,
     build=build,
     check=check,
+    files=lambda params: () if params.pairs is not None else ("data/spy_pairs.jsonl",),
 )

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from gift_dsl import api
+from gift_dsl.data import (
+    fingerprint,
+    fingerprint_dataset,
+    fingerprint_model,
+    fingerprint_shipped,
+    hub_snapshot,
+    is_local,
+)
+from gift_dsl.settings import shipped
+from tests.compiler.conftest import BASE
+
+
+@pytest.mark.parametrize(
+    ("source", "local"), [("./data", True), ("/data", True), ("~/d", True), ("org/name", False), ("tiny", False)]
+)
+def test_a_source_that_starts_like_a_path_is_one(source, local):
+    assert is_local(source) is local
+
+
+def test_a_fingerprint_is_of_names_and_bytes(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = fingerprint(tmp_path)
+    (tmp_path / "a").write_text("2")
+    second = fingerprint(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, fingerprint(tmp_path)}) == 3
+
+
+def test_hidden_files_and_other_endings_are_left_out(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    first = fingerprint(tmp_path, (".json",))
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / "notes.md").write_text("x")
+    assert fingerprint(tmp_path, (".json",)) == first
+
+
+def test_an_empty_folder_has_no_fingerprint(tmp_path):
+    assert fingerprint(tmp_path) is None
+
+
+def test_a_local_source_that_is_not_there_says_so(tmp_path):
+    found = fingerprint_dataset("./nothing", None, None, tmp_path)
+    assert found.sha256 is None
+    assert found.reason == "./nothing does not exist or is empty"
+
+
+def hub(home, kind="models", commit="abc"):
+    repository = home / "hub" / f"{kind}--org--name"
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    return repository, snapshot
+
+
+def test_a_hub_repository_is_found_in_the_cache_by_its_branch_or_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    _, snapshot = hub(tmp_path)
+    assert hub_snapshot("model", "org/name", None) == snapshot
+    assert hub_snapshot("model", "org/name", "abc") == snapshot
+    assert hub_snapshot("model", "org/name", "def") is None
+    assert hub_snapshot("dataset", "org/name", None) is None
+
+
+def test_a_blob_of_the_hub_cache_is_named_by_its_digest_and_need_not_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    repository, snapshot = hub(tmp_path)
+    (repository / "blobs").mkdir()
+    name = hashlib.sha256(b"weights").hexdigest()
+    blob = repository / "blobs" / name
+    blob.write_bytes(b"not read")
+    (snapshot / "model.safetensors").symlink_to(blob)
+    by_name = fingerprint_model("org/name", None, tmp_path)
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    assert by_name.sha256 == fingerprint_model("org/name", None, tmp_path).sha256
+
+
+def test_the_shipped_word_pairs_are_part_of_a_plan():
+    (plan,) = api.check_spec("-", BASE).plans()
+    digest = hashlib.sha256((shipped("games") / "data" / "spy_pairs.jsonl").read_bytes()).hexdigest()
+    expected = hashlib.sha256(f"data/spy_pairs.jsonl\0{digest}\n".encode()).hexdigest()
+    found = plan.game("spy").data
+    assert found is not None
+    assert found.sha256 == expected
+    assert plan.game("sums").data is None
+    assert fingerprint_shipped(()) is None
+
+
+def test_own_word_pairs_need_no_file():
+    own = "games.spy.pairs=[{first: sun, second: moon}]"
+    (plan,) = api.check_spec("-", BASE, sets=[own]).plans()
+    assert plan.game("spy").data is None
