@@ -163,7 +163,7 @@ class MatrixGame:
 
     def labels(self, state: MatrixState) -> frozenset[Action]:
         """The right actions: some, never all."""
-        return frozenset(a for a, grade in zip(state.own_actions, state.grades, strict=True) if grade == 1)
+        return _right_actions(state)
 
     def chance(self, state: MatrixState) -> float:
         """The expected reward of a player who draws an action uniformly, with a win worth 1 and a loss 0."""
@@ -173,17 +173,11 @@ class MatrixGame:
 
     def equilibrium_mix(self, state: MatrixState, player: int = 0) -> Mix:
         """One part of the first extreme equilibrium: of the role that is asked, or with `player` 1 of the other."""
-        role = state.role if player == 0 else _other(state.role)
-        return extreme_equilibria(*_source(state).tables)[0].mix(role)
+        return equilibrium_mix(state, player)
 
     def best_response_actions(self, state: MatrixState) -> tuple[Action, ...]:
         """Best responses to the stated mix; without one, to the other part of `equilibrium_mix`, if they are right."""
-        right = self.labels(state)
-        if state.mix is None:
-            values = expected_payoffs(_source(state).own(state.role), self.equilibrium_mix(state, player=1))
-            best = {a for a, value in zip(state.own_actions, values, strict=True) if value == max(values)}
-            right = right & best
-        return tuple(a for a in state.own_actions if a in right)
+        return best_response_actions(state)
 
     def _draw_source(self, rng: random.Random) -> tuple[Source, Role, Asked]:
         place = rng.randrange(len(self.named) + (self.params.random is not None))
@@ -193,9 +187,29 @@ class MatrixGame:
         return self.named[place].source, role, question
 
 
+def equilibrium_mix(state: MatrixState, player: int = 0) -> Mix:
+    """One part of the first extreme equilibrium: of the role that is asked, or with `player` 1 of the other."""
+    role = state.role if player == 0 else _other(state.role)
+    return extreme_equilibria(*_source(state).tables)[0].mix(role)
+
+
+def best_response_actions(state: MatrixState) -> tuple[Action, ...]:
+    """Best responses to the stated mix; without one, to the other part of `equilibrium_mix`, if they are right."""
+    right = _right_actions(state)
+    if state.mix is None:
+        values = expected_payoffs(_source(state).own(state.role), equilibrium_mix(state, player=1))
+        best = {a for a, value in zip(state.own_actions, values, strict=True) if value == max(values)}
+        right = right & best
+    return tuple(a for a in state.own_actions if a in right)
+
+
 def make_matrix_game(params: MatrixParams, facts: GameFacts) -> MatrixGame:
     """The game of valid parameters (`matrix.check` finds nothing)."""
     return MatrixGame(params, facts, named_sources(params))
+
+
+def _right_actions(state: MatrixState) -> frozenset[Action]:
+    return frozenset(a for a, grade in zip(state.own_actions, state.grades, strict=True) if grade == 1)
 
 
 def _grades(source: Source, role: Role, question: Asked, mix: Mix | None) -> tuple[Fraction, ...]:
