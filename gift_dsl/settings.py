@@ -9,7 +9,6 @@ import json
 import os
 import re
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -85,6 +84,8 @@ def load_key_bindings() -> Mapping[str, str]:
     Raises:
         ValueError: the file cannot be read as that, with its path and the line or key that is wrong.
     """
+    import tomllib
+
     path = _keys_file()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

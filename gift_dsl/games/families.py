@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Final
 
 from gift_dsl.errors import MachineError, UsageError
-from gift_dsl.games import board, matrix, open_spiel, question, spy, textarena
 from gift_dsl.games.game import GAME_API, Family
 
 ENTRY_POINTS: Final = "gift_dsl.games"
 
-FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
-    {
-        module.FAMILY.name: module.FAMILY
-        for module in (matrix, board, spy, question, textarena, open_spiel)
-    }
-)
+
+class _Families(Mapping[str, Family]):
+    """The built-in families by name; a family's file is imported when it is first asked for."""
+
+    _modules: Final = MappingProxyType(
+        {
+            "matrix_games": "matrix",
+            "board": "board",
+            "whos_the_spy": "spy",
+            "question": "question",
+            "textarena": "textarena",
+            "open_spiel": "open_spiel",
+        }
+    )
+
+    def __getitem__(self, name: str) -> Family:
+        family: Family = import_module(f"gift_dsl.games.{self._modules[name]}").FAMILY
+        return family
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+
+FAMILIES: Final[Mapping[str, Family]] = _Families()
 
 
 def plugin_families() -> dict[str, Family]:
@@ -33,13 +57,9 @@ def plugin_families() -> dict[str, Family]:
         try:
             family = entry.load()
         except (ImportError, AttributeError) as error:
-            raise MachineError(
-                f"the game plugin `{entry.name}` ({entry.value}) does not load: {error}"
-            ) from error
+            raise MachineError(f"the game plugin `{entry.name}` ({entry.value}) does not load: {error}") from error
         if not isinstance(family, Family):
-            raise MachineError(
-                f"the game plugin `{entry.name}` ({entry.value}) is not a gift_dsl Family"
-            )
+            raise MachineError(f"the game plugin `{entry.name}` ({entry.value}) is not a gift_dsl Family")
         if family.game_api != GAME_API:
             raise MachineError(
                 f"the game plugin `{entry.name}` is for game_api {family.game_api}, this gift has {GAME_API}"

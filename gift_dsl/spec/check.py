@@ -6,14 +6,15 @@ it was written, once, and with the repair.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.games.families import find_family
-from gift_dsl.games.params import make_params
+from gift_dsl.games.params import make_params, plain_params
 from gift_dsl.spec.derive import params_model
 from gift_dsl.spec.inline import game_types
 from gift_dsl.spec.models.fields import MAX_INT, Strict
@@ -172,7 +173,12 @@ def _inside(annotation: Any, part: str | int) -> Any:
 def data_path(tree: Node, loc: Loc) -> Path:
     """A pydantic `loc` without the tags of unions; a last part that is not in the tree is a missing key."""
     node, path = tree, []
+    tagged: Node | None = None
     for index, part in enumerate(loc):
+        kind = node.fields.get("type")
+        if kind is not None and kind.text == part and node is not tagged and path[0] != "games":
+            tagged = node  # the tag comes first, and a stage of type `sft` has a key `sft` too
+            continue
         child = node.child(part)
         if child is not None:
             node = child
@@ -424,16 +430,11 @@ def _game_params(check: _Checker, name: str, node: Node, plain: dict[str, Any]) 
         elif kind is None and not node.fields.keys() & {"all_of", "any_of", "in_turn"}:
             _missing_key(check, ("games", name, "type"))
         return common
-    model = params_model(family.params)
-    try:
-        params = model.model_validate_json(json.dumps(own))
-    except ValidationError as error:
-        _report(
-            check,
-            [{**e, "loc": ("games", name, *e["loc"])} for e in error.errors(include_url=False, include_input=False)],
-        )
+    values = defaults(family.params) if not own else None
+    if values is None:
+        values = _validated(check, name, family.params, own)
+    if values is None:
         return common
-    values = plain_data(params)
     contradiction = family.check(make_params(family.params, values))
     if contradiction is not None:
         span = node.key_spans.get("type", node.span)
@@ -444,6 +445,23 @@ def _game_params(check: _Checker, name: str, node: Node, plain: dict[str, Any]) 
             ("games", name),
         )
     return {**common, "params": values}
+
+
+def _validated(check: _Checker, name: str, params: type[Any], own: dict[str, Any]) -> dict[str, Any] | None:
+    """Written parameters with defaults filled in; None where they are wrong, which is then reported."""
+    try:
+        return plain_data(params_model(params).model_validate_json(json.dumps(own)))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)
+        _report(check, [{**item, "loc": ("games", name, *item["loc"])} for item in wrong])
+        return None
+
+
+@lru_cache(maxsize=256)
+def defaults(params: type[Any]) -> dict[str, Any] | None:
+    """The values of a family whose every parameter has a default; None where one has none."""
+    required = any(item.default is MISSING for item in fields(params))
+    return None if required else plain_params(params())
 
 
 def _prepared(check: _Checker) -> dict[str, Any]:
