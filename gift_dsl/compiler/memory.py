@@ -130,6 +130,9 @@ class MemoryInputs:
 class MemoryEstimate:
     """GiB on one device. A term is 0 where it does not apply; terms add up to the peaks, exactly.
 
+    `casts`, `activations`, `logits` and `buffers` are those of the worst moment of an update: `logits` is 0 where that
+    is the last layer of the forward pass, although there are logits a moment later.
+
     Attributes:
         weights: parameters as stored, adapters included; sharded by `fsdp` and `zero3`.
         master_weights: DeepSpeed's fp32 partition of the trained parameters. Elsewhere fp32 masters *are* the weights.
