@@ -11,7 +11,7 @@ from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.keys import host_of
 from gift_dsl.compiler.memory import MemoryEstimate, MemoryInputs, estimate_memory
 from gift_dsl.compiler.model import model_shape
-from gift_dsl.compiler.shapes import num_parameters
+from gift_dsl.compiler.shapes import num_parameters, projections
 from gift_dsl.data import is_local
 from gift_dsl.plan import Plan, StagePlan
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, SnapshotOpponent
@@ -109,7 +109,7 @@ def estimate_device(context: Context, stages: Sequence[StagePlan], longest: int)
     episodes = max((stage.batch.episodes for stage in played if stage.batch is not None), default=1)
     alive = min(resources.rollout_batch_size or episodes, max(1, episodes // resources.processes))
     snapshots = [item.keep for item in spec.opponents.values() if isinstance(item, SnapshotOpponent)]
-    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets = tuple(projections(shape))
     if lora is not None and not isinstance(lora.target_modules, str):
         targets = tuple(lora.target_modules)
     sharding = {
@@ -138,5 +138,6 @@ def estimate_device(context: Context, stages: Sequence[StagePlan], longest: int)
         vllm_gpu_share=vllm.memory_share if vllm is not None and vllm.mode == "colocate" else None,
         device_gib=resources.device_memory_gib,
         num_snapshots=sum(snapshots),
+        attention=spec.model.attention,
     )
     return estimate_memory(inputs)
