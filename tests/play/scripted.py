@@ -24,7 +24,7 @@ ROLLOUT = RolloutPlan(
     opponent_noise="independent",
     opponent_illegal_retry=2,
     opponent_illegal_then="random_legal",
-    max_void_share=0.2,
+    max_void_share=1.0,
     max_turn_retries=2,
     turn_timeout_s=60.0,
 )

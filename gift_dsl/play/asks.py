@@ -1,0 +1,39 @@
+"""What a play can wait for, and what it can be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gift_dsl.play.keys import Key
+from gift_dsl.play.seats import ModelPlayer
+from gift_dsl.seat import Completion, Player, PlayerFault, Request, Turn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelAsk:
+    """A turn that a model is asked for."""
+
+    player: ModelPlayer
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlayerAsk:
+    """A turn that a player is asked for; `key` names its stream."""
+
+    player: Player
+    turn: Turn
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgeAsk:
+    """A finished game whose outcome takes time to tell."""
+
+    settle: Callable[[], Awaitable[object]]
+
+
+Ask = ModelAsk | PlayerAsk | JudgeAsk
+Answer = Completion | str | PlayerFault | None
+"""None answers a `JudgeAsk`."""

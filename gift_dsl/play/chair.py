@@ -1,0 +1,172 @@
+"""One seat of one play: what it was told, what it is asked, and how its answers are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gift_dsl.games.game import Legal, State
+from gift_dsl.play.asks import ModelAsk, PlayerAsk
+from gift_dsl.play.keys import Key, Keys
+from gift_dsl.play.parse import BadFormat, IllegalAction, parse_answer, read_action
+from gift_dsl.play.seats import ModelPlayer, Table
+from gift_dsl.play.setting import Setting
+from gift_dsl.play.transcript import Chat, Transcript, make_transcript
+from gift_dsl.records import TurnEnd, TurnRecord
+from gift_dsl.seat import Completion, Request, Turn
+
+OPENING: Final = (-1, 0, 0)
+"""The member in the names of streams that all members of a group share."""
+
+Member = tuple[int, int, int]
+"""Number of the member in its group, of the trajectory in its episode, and of the replay."""
+
+
+@dataclass(slots=True, eq=False)
+class Chair:
+    """One seat of one play.
+
+    Attributes:
+        setting: of the part.
+        seat: counted from 0.
+        memory: what it has heard and said; a trained seat's outlives the play.
+        asked: turns it was asked for.
+        retries: further tries it has had after unplayable actions; an opponent's start anew each turn.
+        penalty: sum so far, at most 0.
+        truncated: turns cut at their token limit.
+        problem: how the turn before ended, if it was not played.
+        reason: why.
+        note: the penalty of the turn before, if it is to be told.
+        feedback: on the part before, for the first message.
+        observation: what it was told last.
+    """
+
+    setting: Setting
+    seat: int
+    memory: Chat | Transcript
+    asked: int = 0
+    retries: int = 0
+    penalty: float = 0.0
+    truncated: int = 0
+    problem: TurnEnd | None = None
+    reason: str | None = None
+    note: str | None = None
+    feedback: str | None = None
+    observation: object = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the policy sits here."""
+        return self.seat in self.setting.trained
+
+    @property
+    def turns_left(self) -> int:
+        """Turns that this seat may still be asked for; of an opponent, that its rules foresee."""
+        setting = self.setting
+        most = setting.part.leaf.max_turns if self.is_trained else setting.game.facts.max_turns[self.seat]
+        return most - self.asked
+
+    def copy(self) -> Chair:
+        """An independent copy."""
+        return replace(self, memory=self.memory.copy())
+
+    def tell(self, state: State) -> None:
+        """The next message: the observation, and what was wrong with the last answer."""
+        notes = {
+            "feedback": self.feedback,
+            "penalty": self.note,
+            "player": self.seat + 1,
+            "retry_reason": self.reason,
+            "turn": self.asked + 1,
+            "turns_left": max(1, self.turns_left),
+        }
+        self.observation = state.observation(self.seat)
+        self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
+        self.asked += 1
+        self.feedback = self.note = None
+
+    def ask_player(self, state: State, key: Key) -> PlayerAsk:
+        """The turn of a player that answers in text."""
+        setting, player = self.setting, self.setting.seats[self.seat]
+        assert isinstance(self.memory, Chat)
+        assert not isinstance(player, ModelPlayer)
+        turn = Turn(
+            observation=self.observation,
+            legal=state.legal_actions(),
+            messages=tuple(self.memory.messages),
+            state=state if setting.game.facts.perfect_information else None,
+            seat=self.seat,
+            game=setting.part.leaf.label,
+            tag=setting.game.plan.prompt.tag,
+        )
+        return PlayerAsk(player, turn, key)
+
+    def ask_model(self, table: Table, key: Key, seed: int, ids: tuple[str, str]) -> ModelAsk | None:
+        """The turn of a model; None where its context leaves no room for a single token.
+
+        Args:
+            table: with the limits of trained seats.
+            key: name of the stream.
+            seed: of the stream.
+            ids: of the episode and of its group.
+        """
+        player, rollout = self.setting.seats[self.seat], self.setting.part.leaf.rollout
+        assert isinstance(player, ModelPlayer)
+        assert not isinstance(self.memory, Chat)
+        temperature, max_tokens, context = rollout.temperature, rollout.max_tokens_per_turn, self.memory.context()
+        if self.is_trained and table.evaluation is not None:
+            temperature, max_tokens = table.evaluation.temperature, table.evaluation.max_tokens
+        max_tokens = max_tokens if player.max_tokens is None else player.max_tokens
+        if self.is_trained and table.max_context is not None:
+            max_tokens = min(max_tokens, table.max_context - len(context))
+        if max_tokens < 1:
+            return None
+        temperature = temperature if player.temperature is None else player.temperature
+        return ModelAsk(player, Request(context, max_tokens, temperature, key, seed, *ids))
+
+    def read(self, answer: Completion | str, legal: Legal) -> TurnRecord:
+        """An answer as a record; `action` is set where it names a legal action. The memory keeps the answer."""
+        if isinstance(answer, Completion):
+            assert not isinstance(self.memory, Chat)
+            sequence, span = self.memory.say(answer, self.setting.index)
+            text = self.memory.codec.decode(answer.ids)
+            record = self._read_text(text, legal, is_cut=answer.finish_reason == "length")
+            return replace(record, tokens=len(answer.ids), sequence=sequence, span=span)
+        assert isinstance(self.memory, Chat)
+        self.memory.say(answer)
+        return self._read_text(answer, legal, is_cut=False)
+
+    def record(self, text: str, action: str | None, end: TurnEnd, reason: str | None = None) -> TurnRecord:
+        """A turn of this seat."""
+        return TurnRecord(
+            self.setting.part.leaf.label, self.seat, self.setting.names[self.seat], text, action, end, reason
+        )
+
+    def _read_text(self, text: str, legal: Legal, *, is_cut: bool) -> TurnRecord:
+        prompt = self.setting.game.plan.prompt
+        if is_cut and self.is_trained:
+            return self.record(text, None, "truncated", "the turn was cut at its token limit")
+        parsed = parse_answer(text, prompt.tag, prompt.think if self.is_trained else "optional")
+        if isinstance(parsed, BadFormat):
+            return self.record(text, None, "bad_format", parsed.reason)
+        action = read_action(parsed.answer, legal)
+        if isinstance(action, IllegalAction):
+            return self.record(text, None, "illegal_action", action.reason)
+        return self.record(text, action, "action")
+
+
+def opponent_chair(table: Table, setting: Setting, seat: int) -> Chair:
+    """A seat that is not trained; its memory begins with the play."""
+    player, system = setting.seats[seat], table.system_prompt
+    if not isinstance(player, ModelPlayer):
+        return Chair(setting, seat, Chat(system))
+    strip = setting.part.leaf.rollout.thinking == "strip"
+    return Chair(setting, seat, make_transcript(player.template, player.policy.codec, system, strip=strip))
+
+
+def stream_key(keys: Keys, chair: Chair, member: Member, attempt: int) -> Key:
+    """The name of the stream of one call; no two calls of a run share one, but where noise is to be common."""
+    if not chair.is_trained and chair.setting.part.leaf.rollout.opponent_noise == "common":
+        member = OPENING
+    purpose = "policy" if chair.is_trained else "opponent"
+    return keys.name(purpose, *chair.setting.key, *member, chair.seat, chair.asked, attempt)
