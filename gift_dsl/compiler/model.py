@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gift_dsl.compiler.context import Context
-from gift_dsl.compiler.shapes import ModelShape, shape_of, tiny_shape
+from gift_dsl.compiler.shapes import ModelShape, projections, shape_of, tiny_shape
 from gift_dsl.data import fingerprint_model, hub_snapshot, is_local
 from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.plan import LoraPlan, ModelPlan
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.model import ModelSpec, TinySpec
+from gift_dsl.spec.suggest import did_you_mean
 
 
 def model_shape(context: Context) -> ModelShape | None:
@@ -94,6 +95,23 @@ def check(context: Context) -> Iterator[Diagnostic]:
         yield context.finding("unpinned", message, ("model", "source"), severity="warning")
     if model.weights == "bf16" and model.lora is None:
         yield from _rates(context)
+    yield from _targets(context)
+
+
+def _targets(context: Context) -> Iterator[Diagnostic]:
+    """Adapters on layers that the model does not have."""
+    lora, shape = context.spec.model.lora, model_shape(context)
+    if lora is None or shape is None or isinstance(lora.target_modules, str):
+        return
+    known = tuple(projections(shape))
+    for index, target in enumerate(lora.target_modules):
+        if target.rpartition(".")[2] not in known:
+            yield context.finding(
+                "unknown-lora-target",
+                f"{shape.name} has no linear layer `{target}`",
+                ("model", "lora", "target_modules", index),
+                hint=did_you_mean(target, known) or "its layers are " + ", ".join(f"`{name}`" for name in known),
+            )
 
 
 def _rates(context: Context) -> Iterator[Diagnostic]:

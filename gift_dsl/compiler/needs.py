@@ -111,7 +111,7 @@ def estimate_device(context: Context, stages: Sequence[StagePlan], longest: int)
     snapshots = [item.keep for item in spec.opponents.values() if isinstance(item, SnapshotOpponent)]
     targets = tuple(projections(shape))
     if lora is not None and not isinstance(lora.target_modules, str):
-        targets = tuple(lora.target_modules)
+        targets = tuple(dict.fromkeys(target.rpartition(".")[2] for target in lora.target_modules))
     sharding = {
         "none": "ddp" if resources.processes > 1 else "none",
         "fsdp": "fsdp",

@@ -41,6 +41,7 @@ CASES = [
     (["model.weights=bf16"], "bf16-weights", "learning rate 1e-06 of stage `main`"),
     (["model={source: null, from_run: null}"], "model-source", "none of them is given"),
     (["model.from_run={run: x}"], "model-source", "given are `source` and `from_run`"),
+    (["model.lora={target_modules: [q_prj]}"], "unknown-lora-target", "tiny has no linear layer `q_prj`"),
     (["model={source: ./m, tiny: {heads: 2}}"], "tiny-without-source", "`model.source` is `./m`"),
     (["model.tiny={hidden_size: 90, heads: 4}"], "bad-params", "not a multiple of `heads: 4`"),
     (["stages[main].until={steps: 5, policy_tokens: 9}"], "until-condition", "given are `steps` and `policy_tokens`"),
@@ -129,6 +130,10 @@ def test_a_draw_that_counts_as_a_loss_makes_a_strict_conjunction_plain(codes):
 def test_bf16_weights_are_fine_at_a_rate_that_moves_them_and_under_lora(codes):
     assert codes("model.weights=bf16", "algorithm.learning_rate=1e-4") == []
     assert codes("model.weights=bf16", "model.lora={rank: 8}") == []
+
+
+def test_adapters_may_be_named_by_their_layer_or_by_their_path(codes):
+    assert codes("model.lora={target_modules: [q_proj, self_attn.v_proj]}") == []
 
 
 def test_errors_of_several_passes_are_told_at_once(codes):
