@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final, Literal, cast
 
+from gift_dsl.games.answer_text import is_delimited, value_as_latex
 from gift_dsl.games.math_pool import MathPool
 
 Kind = Literal["math", "number", "choice", "text"]
@@ -32,6 +33,7 @@ _WRAPPERS: Final = (
     re.compile(r"\*\*(?P<inner>[^*]*)\*\*"),
     re.compile(r"(?P<inner>.+)\."),
 )
+_TEXT: Final = re.compile(r"\\text(?:bf)?\{(?P<inner>[^{}]*)\}")
 _LETTER: Final = r"(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])\)?)[.:]?"
 _CHOICE: Final = re.compile(rf"\s*(?:\*\*\s*{_LETTER}\s*\*\*[.:]?|{_LETTER})\s*")
 
@@ -81,9 +83,8 @@ def grade_number(gold: str, answer: str, tolerance: float = 0.0) -> Verdict:
 def grade_math(gold: str, answer: str, timeout_s: float = 5.0) -> Verdict:
     r"""Equality of mathematical values by math-verify, both sides read as LaTeX, gold first, in a worker process.
 
-    The gold answer is read inside `\boxed{}`. The given one is right if what math-verify finds in it, or the whole of
-    it between dollar signs, is equal to the gold; a text that is the gold answer itself is right without a parser. A
-    list of numbers without LaTeX marks is no answer where one value is asked.
+    The gold answer is read inside `\boxed{}`. Of the given one, what its delimiters hold counts; without delimiters
+    all of it does, but for a lead-in and a unit (`answer_text`). A text that is the gold answer needs no parser.
 
     Args:
         gold: LaTeX without delimiters, as data sets hold it.
@@ -93,11 +94,16 @@ def grade_math(gold: str, answer: str, timeout_s: float = 5.0) -> Verdict:
     Raises:
         MachineError: math-verify is not installed or its worker does not start.
     """
-    if answer.strip() == gold.strip():
+    if answer.strip() == gold.strip() or _is_same_word(gold, answer):
         return Verdict(True)
-    if not answer.strip():
-        return Verdict(False, "unreadable")
-    reply = _shared_pool(os.getpid()).compare(gold, answer, timeout_s)
+    if is_delimited(answer):
+        delimited = answer
+    else:
+        latex = value_as_latex(answer)
+        if latex is None:
+            return Verdict(False, "unreadable", "no value, or several, in a text without LaTeX delimiters")
+        delimited = f"${latex}$"
+    reply = _shared_pool(os.getpid()).compare(f"\\boxed{{{gold}}}", delimited, timeout_s)
     return Verdict(reply.correct, cast(Reason, reply.reason), reply.detail)
 
 
@@ -139,6 +145,12 @@ def _unwrap(text: str) -> str:
             if match := wrapper.fullmatch(text):
                 text = match["inner"].strip()
     return text
+
+
+def _is_same_word(gold: str, answer: str) -> bool:
+    r"""Whether the gold answer is a word (`\text{even}`) and the given one the same, marked or not."""
+    word = _TEXT.fullmatch(gold.strip())
+    return word is not None and fold_text(word["inner"]) == fold_text(_unwrap(answer.strip()))
 
 
 def _equal(same: bool) -> Verdict:

@@ -1,8 +1,8 @@
 # pyright: basic
 """The process that compares mathematical answers: requests and verdicts are lines of JSON on stdin and stdout.
 
-It is started as a script and imports nothing of gift_dsl, so that a hung or swollen comparison can be killed. An
-answer is right by the rule of `grading.grade_math`.
+It is started as a script and imports nothing of gift_dsl, so that a hung or swollen comparison can be killed. The
+rule is that of `grading.grade_math`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ import contextlib
 import json
 import logging
 import os
-import re
 import signal
 import sys
-from typing import IO, Any, Final
-
-_MARKS: Final = ("$", "\\(", "\\[", "\\boxed")
-_SPACED_NUMBERS: Final = re.compile(r"\s*[+-]?\d[\d.]*(?:\s+[+-]?\d[\d.]*)+\s*")
-_THOUSANDS: Final = re.compile(r"\s*[+-]?\d{1,3}(?: \d{3})+\s*")
+from typing import IO, Any
 
 
 def serve(memory_bytes: int) -> None:
@@ -46,20 +41,16 @@ def serve(memory_bytes: int) -> None:
 
 
 def compare(gold: str, answer: str) -> dict[str, Any]:
-    """The verdict on one answer; both sides are read as LaTeX, gold first (`verify` is not symmetric)."""
-    expected = _parse(f"\\boxed{{{gold}}}")
+    """The verdict on one answer; both sides are LaTeX with delimiters, gold first (`verify` is not symmetric)."""
+    from math_verify import verify
+
+    expected = _parse(gold)
     if not expected:
         return _verdict("unverifiable", "the gold answer is not readable")
     found = _parse(answer)
-    marked = any(mark in answer for mark in _MARKS)
-    if marked and _verify(expected, found):
-        return _verdict("")
-    whole = _parse(f"${answer.strip()}$")
-    if not found and not whole:
+    if not found:
         return _verdict("unreadable")
-    if not marked and _is_one_value(expected) and _lists_numbers(answer, whole):
-        return _verdict("different", "several values")
-    return _verdict("" if _verify(expected, found) or _verify(expected, whole) else "different")
+    return _verdict("" if verify(expected, found, timeout_seconds=None) else "different")
 
 
 def limit_memory(num_bytes: int) -> None:
@@ -71,32 +62,11 @@ def limit_memory(num_bytes: int) -> None:
 
 
 def _parse(text: str) -> list[Any]:
-    from math_verify import parse
+    """What the delimiters hold; of several parts math-verify chooses, or makes a set of them."""
+    from math_verify import LatexExtractionConfig, parse
 
     # Its own alarm cannot stop C code; the parent can stop this process.
-    return parse(text, parsing_timeout=None)  # pyright: ignore[reportArgumentType]  # documented, typed as int
-
-
-def _verify(gold: list[Any], answer: list[Any]) -> bool:
-    from math_verify import verify
-
-    return bool(answer) and verify(gold, answer, timeout_seconds=None)
-
-
-def _is_one_value(expected: list[Any]) -> bool:
-    from sympy import Expr
-
-    return isinstance(expected[0], Expr)
-
-
-def _lists_numbers(answer: str, whole: list[Any]) -> bool:
-    """Whether an answer without LaTeX marks is a list ("5 or 6"); read loosely, its last number would count."""
-    from sympy import FiniteSet
-
-    if _SPACED_NUMBERS.fullmatch(answer) and not _THOUSANDS.fullmatch(answer):
-        return True
-    several = whole[0] if whole else None
-    return isinstance(several, FiniteSet) and all(getattr(value, "is_number", False) for value in several.args)
+    return parse(text, [LatexExtractionConfig()], parsing_timeout=None)  # pyright: ignore[reportArgumentType]
 
 
 def _verdict(reason: str, detail: str = "") -> dict[str, Any]:

@@ -60,7 +60,24 @@ FORMATS = {
     "parentheses": r"\({}\)",
     "boxed": r"\boxed{{{}}}",
     "sentence": "So there are 3 cases, and the answer is ${}$.",
+    "plain sentence": "So there are 3 cases, and the answer is {}.",
 }
+# A parser that takes what it finds first calls each of these 2.
+BEGIN_WITH_TWO = (
+    *(
+        r"2\sqrt{3}",
+        "2\N{SQUARE ROOT}3",
+        "2 sqrt(3)",
+        "2 pi",
+        "2\N{GREEK SMALL LETTER PI}",
+        "2x",
+        "2i",
+        "2e5",
+        "2/3",
+        "2:3",
+    ),
+    *("2 or 3", "2, 3", "2 3", "2 million", "2 times root three", "2 + 3 apples", "2\N{MIDDLE DOT}3"),
+)
 NONSENSE = ("the cat", "$$", r"\boxed{}", "I do not know.")
 
 
@@ -82,8 +99,7 @@ def test_a_right_answer_scores_in_every_format(gold, form):
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_value_of_another_question_never_scores(form):
     others = [(gold, GOLDS[(place + 7) % len(GOLDS)]) for place, gold in enumerate(GOLDS)]
-    right = [pair for pair in others if math_worker.compare(pair[0], FORMATS[form].format(pair[1]))["correct"]]
-    assert right == []
+    assert [pair for pair in others if grade_math(pair[0], FORMATS[form].format(pair[1]), 60.0).correct] == []
 
 
 @pytest.mark.parametrize(
@@ -99,6 +115,15 @@ def test_the_value_of_another_question_never_scores(form):
         ("5", "$x=5$"),
         ("1000", "1,000"),
         ("7", "The answer is 7."),
+        ("7", "7 apples"),
+        ("7", "**7**."),
+        ("0.000007", "7e-6"),
+        (r"2\sqrt{3}", "2\N{SQUARE ROOT}3"),
+        (r"2\sqrt{3}", "2 sqrt(3)"),
+        (r"2\pi", "2\N{GREEK SMALL LETTER PI}"),
+        (r"2\pi", "the area is 2 pi"),
+        (r"\text{even}", "Even"),
+        (r"\text{even}", "**even**"),
         ("7", "the first try gave $5$, but the answer is $7$"),
         ("5", r"\boxed{5} or, rounded, $6$"),
     ],
@@ -122,6 +147,8 @@ def test_a_value_counts_whatever_its_expression(gold, answer):
         ("5", "1 2 3 4 5"),
         ("15", "1 2 3 4 5"),
         ("5", "$5$ or $6$"),
+        *(("2", f"{text}") for text in BEGIN_WITH_TWO),
+        *(("2", f"The answer is {text}.") for text in BEGIN_WITH_TWO),
         ("6", r"\boxed{5} \boxed{6}"),
         ("[0,1)", "$[0,1]$"),
         (r"\{1,2\}", r"$\{1,2,3\}$"),
@@ -180,7 +207,7 @@ def test_a_verdict_can_be_awaited_while_other_things_go_on():
 
 def test_many_threads_share_the_workers(pool):
     with ThreadPoolExecutor(8) as threads:
-        replies = list(threads.map(lambda k: pool.compare(str(k % 3), f"${k}$", 60.0).correct, range(30)))
+        replies = list(threads.map(lambda k: pool.compare(f"${k % 3}$", f"${k}$", 60.0).correct, range(30)))
     assert replies == [k < 3 for k in range(30)]
 
 
@@ -189,32 +216,32 @@ def running(pool):
 
 
 def test_a_worker_that_was_killed_by_someone_else_costs_no_answer(pool):
-    pool.compare("1", "$1.0$", 60.0)
+    pool.compare("$1$", "$1.0$", 60.0)
     for process in running(pool):
         process.kill()
         process.wait()
-    assert pool.compare("1", "$1.0$", 60.0).correct
+    assert pool.compare("$1$", "$1.0$", 60.0).correct
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no signals of this kind")
 def test_an_interrupt_of_the_terminal_does_not_end_a_worker(pool):
-    pool.compare("1", "$1.0$", 60.0)
+    pool.compare("$1$", "$1.0$", 60.0)
     before = running(pool)
     for process in before:
         process.send_signal(signal.SIGINT)
-    assert pool.compare("1", "$1.0$", 60.0).correct
+    assert pool.compare("$1$", "$1.0$", 60.0).correct
     assert running(pool) == before
 
 
 def test_closing_ends_every_worker_and_a_closed_pool_says_so():
     pool = MathPool(workers=1)
-    assert pool.compare("1", "$1.0$", 60.0).correct
+    assert pool.compare("$1$", "$1.0$", 60.0).correct
     (process,) = running(pool)
     pool.close()
     pool.close()
     assert process.returncode is not None
     with pytest.raises(MachineError, match="closed"):
-        pool.compare("1", "$1.0$", 60.0)
+        pool.compare("$1$", "$1.0$", 60.0)
 
 
 def stand_in(tmp_path, monkeypatch, code):
@@ -244,33 +271,34 @@ def test_a_worker_that_does_not_start_is_an_error_of_the_machine(tmp_path, monke
 PARSER = """
 import os, sys
 print("a library that talks")
-def parse(text, parsing_timeout): return [text]
+class LatexExtractionConfig: pass
+def parse(text, config, parsing_timeout): return [text]
 def verify(gold, answer, timeout_seconds): {}
 """
 
 
 def test_what_a_library_prints_is_no_verdict(tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, PARSER.format("print('more talk'); return True")) as pool:
-        assert pool.compare("1", "$1$", 60.0).correct
+        assert pool.compare("$1$", "$1$", 60.0).correct
 
 
 def test_a_comparison_that_ends_its_process_twice_is_unverifiable(tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, PARSER.format("os._exit(3)")) as pool:
-        reply = pool.compare("1", "$1$", 60.0)
+        reply = pool.compare("$1$", "$1$", 60.0)
     assert (reply.correct, reply.reason) == (False, "unverifiable")
 
 
 @pytest.mark.parametrize("error", ["MemoryError", "RecursionError"])
 def test_a_comparison_that_outgrows_its_worker_is_unverifiable(tmp_path, monkeypatch, error):
     with stand_in(tmp_path, monkeypatch, PARSER.format(f"raise {error}")) as pool:
-        reply = pool.compare("1", "$1$", 60.0)
+        reply = pool.compare("$1$", "$1$", 60.0)
     assert (reply.correct, reply.reason, reply.detail) == (False, "unverifiable", error)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits a process's address space")
 def test_a_worker_cannot_take_more_memory_than_its_limit(tmp_path, monkeypatch):
     with stand_in(tmp_path, monkeypatch, PARSER.format("return bool(bytearray(4 * 2**30))")) as pool:
-        reply = pool.compare("1", "$1$", 60.0)
+        reply = pool.compare("$1$", "$1$", 60.0)
     assert (reply.correct, reply.reason, reply.detail) == (False, "unverifiable", "MemoryError")
 
 
@@ -283,7 +311,7 @@ def test_a_worker_whose_parent_is_gone_ends_by_itself():
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    worker.communicate(json.dumps({"gold": "5", "answer": "10^{10^{10}}", "timeout_s": 0.5}) + "\n", timeout=120)
+    worker.communicate(json.dumps({"gold": "$5$", "answer": "$10^{10^{10}}$", "timeout_s": 0.5}) + "\n", timeout=120)
     assert worker.returncode == -signal.SIGPROF
 
 
