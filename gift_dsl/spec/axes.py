@@ -14,8 +14,9 @@ from gift_dsl.spec.paths import Part, PathError, indices, parse_path, patch_at
 from gift_dsl.spec.suggest import did_you_mean
 
 MAX_RUNS: Final = 256
-# What `exclude` leaves of more combinations than this is not worked out.
-_MAX_PRODUCT: Final = 100_000
+# What `exclude` leaves is not worked out beyond this many comparisons of a combination with an exclusion.
+_MAX_COMPARISONS: Final = 1_000_000
+_MAX_AXES: Final = 32
 _KEYS: Final = ("axes", "exclude", "add")
 _NOT_SWEPT: Final = frozenset({"vars", "sweep", "extends", "fragment"})
 
@@ -136,6 +137,9 @@ class SweepReader:
     def _axes(self, node: Node | None) -> list[Axis]:
         if node is None or not self._is(node, "map", "`axes` must be a map of paths to values"):
             return []
+        if len(node.fields) > _MAX_AXES:
+            self._report("sweep-too-large", f"a sweep has at most {_MAX_AXES} axes", self.sweep.key_spans["axes"])
+            return []
         found: dict[tuple[str | int, ...], Axis] = {}
         for name, values in node.fields.items():
             axis = self._axis(name, values, node.key_spans[name])
@@ -239,7 +243,7 @@ class SweepReader:
         if not axes:
             return []
         size = math.prod(len(axis.values) for axis in axes)
-        if size > _MAX_PRODUCT:
+        if size * max(1, len(exclusions)) > _MAX_COMPARISONS:
             self._too_many(size)
             return [tuple((axis, axis.values[0]) for axis in axes)]
         matched: set[int] = set()
@@ -255,6 +259,9 @@ class SweepReader:
 
     def _added(self, node: Node | None) -> list[Choice]:
         if node is None or not self._is(node, "list", "`add` must be a list of maps from path to value"):
+            return []
+        if len(node.items) > MAX_RUNS:
+            self._too_many(len(node.items))
             return []
         message = "`add` holds maps from path to value"
         return [choice for entry in node.items if self._is(entry, "map", message) and (choice := self._addition(entry))]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
-from gift_dsl.spec.secrets import mask, secret_parts
+from gift_dsl.spec.secrets import mask
 from gift_dsl.spec.syntax import split_lines
 
 DEFAULT_WIDTH: Final = 100
 _MIN_TEXT: Final = 20
+_MAX_MESSAGE: Final = 500
 _RED, _YELLOW, _BLUE, _BOLD, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m", "\x1b[0m"
 
 
@@ -46,9 +47,12 @@ def render_text(
 
 @dataclass(frozen=True, slots=True)
 class _Screen:
+    """How to show; `masked` keeps the lines that were searched for secrets, for those with many findings."""
+
     ascii_only: bool
     color: bool
     width: int
+    masked: dict[str, str] = field(default_factory=lambda: {})
 
     def block(self, found: Diagnostic, sources: Mapping[str, Sequence[str]]) -> str:
         """All lines of one diagnostic."""
@@ -72,7 +76,12 @@ class _Screen:
         return f"{color}{text}{_RESET}" if self.color else text
 
     def _text(self, text: str) -> str:
-        return "".join(self._show(character) for character in mask(text))
+        text = mask(text)
+        shown = "".join(self._show(character) for character in text[:_MAX_MESSAGE])
+        return shown if len(text) <= _MAX_MESSAGE else shown + self._dots()
+
+    def _dots(self) -> str:
+        return "..." if self.ascii_only else "…"
 
     def _show(self, character: str) -> str:
         """A character as it may be printed: what moves the cursor or reorders text is escaped."""
@@ -83,12 +92,16 @@ class _Screen:
         return character
 
     def _excerpt(self, found: Diagnostic, line: str, number: str) -> list[str]:
-        cells = [self._show(character) for character in _mask_line(line, found)]
-        start = min(found.span.column - 1, len(cells))
-        end = found.span.end_column - 1 if found.span.end_line == found.span.line else len(line.rstrip())
-        first, last = self._window(cells, start, self.width - len(number) - 4)
-        dots = "..." if self.ascii_only else "…"
-        before, after = dots if first else "", dots if last < len(cells) else ""
+        room = max(self.width - len(number) - 4, _MIN_TEXT)
+        start, end = _columns(found, line)
+        # A line may hold a megabyte: only what is near the caret is laid out.
+        shift = max(0, start - 2 * room)
+        near = self._masked_line(found, line)[shift : start + 4 * room]
+        cells = [self._show(character) for character in near]
+        start, end = start - shift, min(end - shift, len(cells))
+        first, last = _window(cells, start, room)
+        before = self._dots() if first + shift else ""
+        after = self._dots() if last + shift < len(line) else ""
         indent = _width(before) + sum(map(_width, cells[first:start]))
         caret = "^" * max(1, sum(map(_width, cells[start : min(end, last)])))
         bar = self._paint("|" if self.ascii_only else "│", _BLUE)
@@ -98,23 +111,39 @@ class _Screen:
             f" {' ' * len(number)} {bar} {' ' * indent}{self._paint(caret, tone)}",
         ]
 
-    def _window(self, cells: Sequence[str], start: int, room: int) -> tuple[int, int]:
-        """First and last cell of the part of a line that is shown: a third of the room lies before the caret."""
-        room = max(room, _MIN_TEXT)
-        widths = [_width(cell) for cell in cells]
-        if sum(widths) <= room:
-            return 0, len(cells)
-        room -= 6  # dots at both ends
-        first, used = start, 0
-        while first > 0 and used + widths[first - 1] <= room // 3:
-            first -= 1
-            used += widths[first]
-        last = first
-        used = 0
-        while last < len(cells) and used + widths[last] <= room:
-            used += widths[last]
-            last += 1
-        return first, last
+    def _masked_line(self, found: Diagnostic, line: str) -> str:
+        """The line with its secrets masked, and the whole value where the diagnostic is about a secret."""
+        if line not in self.masked:
+            self.masked[line] = mask(line)
+        masked = self.masked[line]
+        if found.secret:
+            start, end = _columns(found, line)
+            masked = masked[:start] + "*" * (end - start) + masked[end:]
+        return masked
+
+
+def _columns(found: Diagnostic, line: str) -> tuple[int, int]:
+    """First and last column of the finding on its first line, from 0, the last exclusive."""
+    start = min(found.span.column - 1, len(line))
+    end = found.span.end_column - 1 if found.span.end_line == found.span.line else len(line.rstrip())
+    return start, max(start, min(end, len(line)))
+
+
+def _window(cells: Sequence[str], start: int, room: int) -> tuple[int, int]:
+    """First and last cell of the part of a line that is shown: a third of the room lies before the caret."""
+    widths = [_width(cell) for cell in cells]
+    if sum(widths) <= room:
+        return 0, len(cells)
+    room -= 6  # dots at both ends
+    first, used = start, 0
+    while first > 0 and used + widths[first - 1] <= room // 3:
+        first -= 1
+        used += widths[first]
+    last, used = first, 0
+    while last < len(cells) and used + widths[last] <= room:
+        used += widths[last]
+        last += 1
+    return first, last
 
 
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -123,18 +152,6 @@ _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _mask_line(line: str, found: Diagnostic) -> str:
-    """The line with its secrets masked, and the whole value where the diagnostic is about a secret."""
-    cells = list(line)
-    parts = list(secret_parts(line))
-    if found.secret:
-        end = found.span.end_column - 1 if found.span.end_line == found.span.line else len(line)
-        parts.append((found.span.column - 1, end))
-    for start, end in parts:
-        cells[start:end] = "*" * (min(end, len(cells)) - start)
-    return "".join(cells)
 
 
 def _width(text: str) -> int:

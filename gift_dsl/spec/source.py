@@ -32,6 +32,7 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u
 _ODD_SPACE: Final = re.compile(f"[{ODD_SPACES}]")
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*[ \t]+)+")
 _STYLES: Final[dict[str, Style]] = {"": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
+_LINE: Final = re.compile(r"[^\r\n]*")
 _GLUED: Final = re.compile(r"([\w-]+):(\S.*)")
 
 
@@ -353,15 +354,17 @@ class _Builder:
         """`{{ x }}` without quotes: YAML reads a map inside a map."""
         closed = self.text[end.index : end.index + 1] == "}"
         span = self._span(start, end._replace(column=end.column + 1) if closed else end)
-        self.diagnostics = [d for d in self.diagnostics if not span <= d.span]
+        while self.diagnostics and span <= self.diagnostics[-1].span:
+            self.diagnostics.pop()  # keys without a value, inside these braces
         inside = any(frame.flow for frame in self.stack[:-1])
-        shown = (
-            self.text[start.index : end.index + 1]
-            if inside
-            else split_lines(self.text[start.index :])[0].split(" #")[0]
-        )
+        shown = self.text[start.index : end.index + 1] if inside else self._rest_of_line(start).split(" #")[0]
         hint = f"templates live inside text: put the whole value in quotes: '{shown.rstrip()}'"
         self._report("yaml-braces", "`{{` without quotes is a map in YAML", span, hint)
+
+    def _rest_of_line(self, start: Mark) -> str:
+        match = _LINE.match(self.text, start.index)
+        assert match is not None  # it matches the empty text too
+        return match[0]
 
     def _lone_key(self, key: _Key, event: Event) -> None:
         """`{a, b: 1}` or `{b:1}`: in YAML the key `a` with null, which a spec would silently drop."""
@@ -373,7 +376,7 @@ class _Builder:
             return
         start = key.end.index - len(key.text)
         if self.text.startswith(f"{key.text}[", start):
-            path = self.text[start:].split("}")[0].split(",")[0].split(": ")[0].rstrip()
+            path = re.split(r"[},]|:\s", self._rest_of_line(key.end._replace(index=start)))[0].rstrip()
             hint = f'write "{path}": ...'
             self._report("yaml-syntax", "inside braces a path with brackets needs quotes", key.span, hint)
         elif glued := _GLUED.match(key.text):

@@ -8,6 +8,8 @@ from typing import Final
 MAX_NAMES: Final = 3
 MAX_LISTED: Final = 12
 _MIN_PREFIX: Final = 3
+# Longer texts are no mistyped names, and comparing them takes the product of their lengths.
+_MAX_LENGTH: Final = 80
 _FOLD: Final = str.maketrans("", "", "-_ ")
 
 
@@ -18,7 +20,9 @@ def suggest(word: str, options: Iterable[str]) -> list[str]:
     words of up to 3, up to 7 and more letters; failing that, names that begin with the word or the word with them;
     failing that, names of the same words in another order.
     """
-    names = list(dict.fromkeys(options))
+    names = [name for name in dict.fromkeys(options) if len(name) <= _MAX_LENGTH]
+    if len(word) > _MAX_LENGTH:
+        return []
     return (_nearest(word, names) or _by_prefix(word, names) or _same_words(word, names))[:MAX_NAMES]
 
 

@@ -16,6 +16,8 @@ from gift_dsl.spec.node import CHARACTERS_PER_NODE, Node, mapping, scalar, seque
 from gift_dsl.spec.source import MAX_NODES
 from gift_dsl.spec.suggest import did_you_mean
 
+# A megabyte of `${` is not told half a million times.
+_MAX_FINDINGS: Final = 1000
 _TOKEN: Final = re.compile(r"\$\$|\$\{([^{}]*)\}|\$\{")
 _NAME: Final = re.compile(r"vars\.([A-Za-z_][A-Za-z0-9_-]*)")
 _LIKE_VARS: Final = re.compile(r"\s*vars?\b", re.IGNORECASE)
@@ -126,7 +128,8 @@ class Filling:
                     self._report("nested-var", message, _place(text, match), "write the value out")
 
     def _report(self, code: str, message: str, span: Span, hint: str | None = None, notes: Iterable[Note] = ()) -> None:
-        self.diagnostics.append(Diagnostic(code, message, span, hint=hint, notes=tuple(notes)))
+        if len(self.diagnostics) < _MAX_FINDINGS:
+            self.diagnostics.append(Diagnostic(code, message, span, hint=hint, notes=tuple(notes)))
 
 
 def _texts(node: Node) -> Iterable[Node]:

@@ -146,6 +146,19 @@ def test_a_window_at_the_start_of_a_line_is_cut_only_behind_and_at_the_end_only_
     assert last.endswith("bHERE")
 
 
+def test_a_line_of_a_megabyte_is_cut_like_any_other():
+    line = "x" * 500_000 + "HERE" + "y" * 500_000
+    excerpt, caret = shown(line, 500_001, 500_005, width=40)
+    assert len(excerpt) <= 40
+    assert excerpt[caret.index("^") : caret.rindex("^") + 1] == "HERE"
+    assert excerpt.endswith("y…")
+
+
+def test_a_very_long_message_is_cut():
+    found = Diagnostic("x", "m" * 10_000, Span("f", 1, 1, 1, 1))
+    assert render_text([found], {}) == "f:1:1: error[x]: " + "m" * 500 + "…"
+
+
 def test_a_narrow_terminal_still_shows_something():
     assert "HERE" in shown("x" * 90 + "HERE", 91, 95, width=1)[0]
 

@@ -47,6 +47,12 @@ def test_only_the_nearest_are_named_and_three_at_most():
     assert suggest("run", ["run1", "run2", "run3", "run4"]) == ["run1", "run2", "run3"]
 
 
+def test_what_is_too_long_for_a_name_is_not_compared():
+    assert suggest("a" * 80, ["a" * 79]) == ["a" * 79]
+    assert suggest("a" * 81, ["a" * 80]) == []
+    assert suggest("a" * 80, ["a" * 81]) == []
+
+
 def test_a_single_letter_is_not_taken_for_another():
     assert suggest("y", ["x"]) == []
     assert suggest("Y", ["y"]) == ["y"]

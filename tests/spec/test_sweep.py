@@ -181,6 +181,10 @@ def test_variables_cannot_blow_a_spec_up():
     ]
 
 
+def test_a_text_of_nothing_but_wrong_references_is_not_told_without_end():
+    assert len(findings(f"a: '{'${' * 5000}'\n")) == 1000
+
+
 def test_a_reference_behind_aliases_is_filled_once():
     text = "vars: {x: 1}\nx-a: &a ['${vars.x}']\nb: [" + ", ".join(["*a"] * 5) + "]\n"
     (run,) = runs_of(text)
@@ -346,6 +350,13 @@ def test_a_sweep_of_millions_of_runs_is_refused_without_making_them():
     axes = ", ".join(f"x{n}: [{', '.join(map(str, range(20)))}]" for n in range(20))
     runs, (found,) = expanded(swept(f"{{{axes}}}"))
     assert (found.code, len(runs)) == ("sweep-too-large", 1)
+
+
+def test_a_sweep_of_very_many_axes_or_additions_is_refused():
+    axes = ", ".join(f"x{n}: [1]" for n in range(33))
+    assert findings(swept(f"{{{axes}}}")) == [("sweep-too-large", 7, 3)]
+    added = ", ".join(f"{{seed: {n}}}" for n in range(257))
+    assert findings(swept("{seed: [a]}", add=f"[{added}]")) == [("sweep-too-large", 7, 3)]
 
 
 def test_a_sweep_is_a_map_of_three_keys():
