@@ -1,6 +1,7 @@
 """The commands. Results go to stdout, everything else to stderr; heavy imports live inside the commands.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 spec invalid, 4 machine not ready, 5 a difference was found, 130 and 143 stopped.
+Exit codes: 0 done, 1 failed, 2 usage, 3 spec invalid, 4 machine not ready, 5 a difference was found, 130 and 143
+stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs a third of pydantic's import
+# Looking for plugins costs a third of pydantic's import.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import typer
 
@@ -94,33 +96,40 @@ def validate(
     sets: Sets = None,
     only: Only = None,
     json: Json = False,
-    format: Annotated[str, typer.Option(help="text, or github for annotations in a workflow.")] = "text",
+    style: Annotated[str, typer.Option("--format", help="text, or github for annotations in a workflow.")] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Check specs: every mistake at once, each with its place."""
     _short_lived()
     from gift_dsl import api
-    from gift_dsl.spec.render import to_github, to_json
+    from gift_dsl.spec.render import to_json
 
-    if format not in ("text", "github"):
-        raise UsageError(f"--format is text or github, not {format!r}")
+    if style not in ("text", "github"):
+        raise UsageError(f"--format is text or github, not {style!r}")
     checked = [api.check_spec(*_read(path), sets=sets or (), only=only or (), plan=False) for path in specs]
     bad = [item for item in checked if not item.ok]
     if json:
         found = [entry for item in checked for entry in to_json(item.diagnostics)]
         _print_json({"schema": "gift-validate/1", "ok": not bad, "files": specs, "diagnostics": found})
-    elif format == "github":
-        for item in checked:
-            if item.diagnostics:
-                typer.echo(to_github(item.diagnostics).rstrip("\n"))
     else:
         for item in checked:
-            _tell([d for d in item.diagnostics if not quiet or d.severity == "error"], item.sources)
-            if item.ok and not quiet:
-                runs = f" ({len(item.runs)} runs)" if len(item.runs) > 1 else ""
-                typer.echo(f"{item.path}: ok{runs}{' (fragment)' if item.fragment else ''}")
+            _report(item, style, quiet)
     if bad:
         raise typer.Exit(SpecError.exit_code)
+
+
+def _report(checked: Any, style: str, quiet: bool) -> None:
+    """What was found in one spec: annotations on stdout, or diagnostics on stderr and a line when it is right."""
+    if style == "github":
+        from gift_dsl.spec.render import to_github
+
+        if checked.diagnostics:
+            typer.echo(to_github(checked.diagnostics).rstrip("\n"))
+        return
+    _tell([d for d in checked.diagnostics if not quiet or d.severity == "error"], checked.sources)
+    if checked.ok and not quiet:
+        runs = f" ({len(checked.runs)} runs)" if len(checked.runs) > 1 else ""
+        typer.echo(f"{checked.path}: ok{runs}{' (fragment)' if checked.fragment else ''}")
 
 
 @app.command()
@@ -228,9 +237,7 @@ def list_(
     if json:
         _print_json({"schema": "gift-list/1", "what": what, "items": rows})
         return
-    width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        typer.echo(f"{row['name']:<{width}}  {row['description']}")
+    typer.echo(api.list_text(rows), nl=False)
 
 
 @app.command()
@@ -238,11 +245,9 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
 ) -> None:
     """Print the JSON Schema that editors complete and check specs with."""
-    import json as encoder
+    from gift_dsl.spec.schema import schema_text
 
-    from gift_dsl.spec.schema import authoring_schema
-
-    text = encoder.dumps(authoring_schema(), ensure_ascii=False, indent=1) + "\n"
+    text = schema_text()
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -282,7 +287,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a bug is told in one line, with the traceback in a file
         sys.exit(_crash(error))
 
 

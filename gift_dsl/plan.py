@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 PLAN_SCHEMA: Final = "gift-plan/1"
 MAX_EXACT_INT: Final = 2**53 - 1
@@ -396,9 +396,9 @@ def to_json(value: object) -> Any:
         kind = {"kind": type(value).__name__} if isinstance(value, Leaf | AllOf | AnyOf | InTurn) else {}
         return kind | {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # values are Any by contract
+        return {key: to_json(item) for key, item in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [to_json(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -428,28 +428,30 @@ def _number(value: float) -> str:
     return sign + body
 
 
-def _write(value: Any, out: list[str]) -> None:
+def _utf16(item: tuple[str, Any]) -> bytes:
+    """RFC 8785 sorts keys by UTF-16 code units."""
+    return item[0].encode("utf-16-be")
+
+
+def _exact(value: float) -> str:
+    if isinstance(value, float):
+        return _number(value)
+    if abs(value) > MAX_EXACT_INT:
+        raise ValueError(f"{value} is beyond 2^53 and has no canonical form")
+    return str(value)
+
+
+def _canonical(value: Any) -> str:
     if value is None or isinstance(value, bool | str):
-        out.append(json.dumps(value, ensure_ascii=False))
-    elif isinstance(value, int):
-        if abs(value) > MAX_EXACT_INT:
-            raise ValueError(f"{value} is beyond 2^53 and has no canonical form")
-        out.append(str(value))
-    elif isinstance(value, float):
-        out.append(_number(value))
-    elif isinstance(value, Mapping):
-        items: list[tuple[str, Any]] = sorted(value.items(), key=lambda item: item[0].encode("utf-16-be"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType, reportUnknownLambdaType, reportUnknownVariableType]  # keys are text by contract
-        for index, (key, item) in enumerate(items):
-            out.append(("," if index else "{") + json.dumps(key, ensure_ascii=False) + ":")
-            _write(item, out)
-        out.append("}" if items else "{}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            out.append("," if index else "[")
-            _write(item, out)
-        out.append("]" if value else "[]")
-    else:
-        raise TypeError(f"{type(value).__name__} is not JSON")
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int | float):
+        return _exact(value)
+    if isinstance(value, Mapping):
+        items = sorted(cast("Mapping[str, Any]", value).items(), key=_utf16)
+        return "{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:{_canonical(item)}" for key, item in items) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_canonical(item) for item in cast("list[Any]", value)) + "]"
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -459,9 +461,7 @@ def canonical_json(value: Any) -> bytes:
         ValueError: a number is not finite, or an integer is beyond 2^53.
         TypeError: a value is not JSON.
     """
-    out: list[str] = []
-    _write(value, out)
-    return "".join(out).encode()
+    return _canonical(value).encode()
 
 
 def digest(kind: str, value: Any) -> str:

@@ -82,7 +82,9 @@ class TokenPolicy(Protocol):
     """A model in a seat."""
 
     @property
-    def codec(self) -> Codec: ...
+    def codec(self) -> Codec:
+        """Its chat template and tokenizer."""
+        ...
 
     async def complete(self, requests: Sequence[Request]) -> Sequence[Completion]:
         """One completion a request, in the order asked; the whole batch is one generation."""
@@ -95,7 +97,7 @@ class TokenPolicy(Protocol):
         ...
 
 
-class PlayerFault(Exception):
+class PlayerFault(Exception):  # noqa: N818 - a fault is an event that the table handles, not an error of the program
     """A player gave no answer: its endpoint failed, timed out, or answered with nothing readable.
 
     Never the policy's loss: the table asks again from the kept state, then counts the play as void.
@@ -134,7 +136,9 @@ class Player(Protocol):
     """Anything in a seat that answers with a text."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As the spec names it."""
+        ...
 
     @property
     def waits(self) -> bool:

@@ -52,7 +52,7 @@ class Context:
         """The opponent of this name, defined or predefined; None if there is none."""
         return self.spec.opponents.get(name) or predefined(name)
 
-    def finding(
+    def finding(  # noqa: PLR0913  # the fields of a Diagnostic, all but the first three by name
         self,
         code: str,
         message: str,

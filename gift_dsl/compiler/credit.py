@@ -44,26 +44,22 @@ def _credit(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnost
     own: Loc = ("stages", index, "algorithm", "credit")
     path: Loc = own if context.tree.at(own) is not None else ("algorithm", "credit")
     nodes = [node for node, _ in nodes_of(compile_play(context, index))]
-    for node in nodes:
-        for composition in _all_ofs(node):
-            if composition.reward not in ADDITIVE:
-                yield context.finding(
-                    "credit-not-additive",
-                    f"`credit: {algorithm.credit}` splits a return into the outcomes of parts, but stage `{stage.name}` "
-                    f"aggregates them by `{composition.reward}`",
-                    path,
-                    hint="use `credit: trajectory`, or a reward of mean, sum, weighted or difficulty",
-                )
-                return
-            if composition.gate == "complete":
-                yield context.finding(
-                    "credit-not-additive",
-                    f"`credit: {algorithm.credit}` splits a return into the outcomes of parts, but `gate: complete` "
-                    f"in stage `{stage.name}` pays all or nothing",
-                    path,
-                    hint="use `credit: trajectory`, or leave the gate out",
-                )
-                return
+    compositions = [composition for node in nodes for composition in _all_ofs(node)]
+    reason = next((why for composition in compositions if (why := _not_additive(composition))), None)
+    if reason is not None:
+        yield context.finding(
+            "credit-not-additive",
+            f"`credit: {algorithm.credit}` splits a return into outcomes of parts, but stage `{stage.name}` {reason}",
+            path,
+            hint="use `credit: trajectory`, or a reward of mean, sum, weighted or difficulty without a gate",
+        )
+
+
+def _not_additive(composition: AllOf) -> str | None:
+    """Why the return of a composition is no sum of its parts' outcomes; None where it is one."""
+    if composition.reward not in ADDITIVE:
+        return f"aggregates them by `{composition.reward}`"
+    return "pays all or nothing (`gate: complete`)" if composition.gate == "complete" else None
 
 
 def _baseline(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 Means = Literal["can resume", "changes results: new run"]
 _NAMED: Final = ("stages", "games", "opponents")
@@ -34,11 +34,11 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _by_name(value: Any) -> Any:
+def _by_name(value: object) -> Any:
     """Lists of things with a name as maps, so that an inserted one does not shift all others."""
-    items = value if isinstance(value, list) else []
+    items = cast("list[Any]", value) if isinstance(value, list) else []
     if items and all(isinstance(item, dict) and "name" in item for item in items):
-        return {item["name"]: item for item in items}
+        return {str(item["name"]): item for item in items}
     return value
 
 
@@ -46,8 +46,9 @@ def _walk(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
     if len(path) == 1 and path[0] in _NAMED:
         old, new = _by_name(old), _by_name(new)
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            yield from _walk(old.get(key), new.get(key), (*path, str(key)))
+        before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+        for key in dict.fromkeys([*before, *after]):
+            yield from _walk(before.get(key), after.get(key), (*path, key))
     elif old != new:
         yield path, old, new
 

@@ -28,7 +28,7 @@ def needs_loglikelihood(task: str) -> bool:
 def check(context: Context) -> Iterator[Diagnostic]:
     """Subjects, judges and tasks."""
     evaluation = context.spec.evaluation
-    chat = []
+    chat: list[str] = []
     for index, name in enumerate(evaluation.subjects):
         opponent = context.opponent(name)
         if isinstance(opponent, OpenAIOpponent):

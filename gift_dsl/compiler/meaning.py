@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from gift_dsl.compiler.batch import stage_algorithm
 from gift_dsl.compiler.context import Context
@@ -19,7 +19,7 @@ SPEC_SCHEMA: Final = "gift-spec/1"
 def _hashed(value: Any) -> Any:
     """A model as plain data without None and without fields marked `NotHashed`."""
     if isinstance(value, Strict):
-        kept = {}
+        kept: dict[str, Any] = {}
         for name, hint in hints(type(value)).items():
             item = getattr(value, name)
             marked = any(isinstance(mark, NotHashed) for mark in unwrap(hint)[1])
@@ -27,9 +27,9 @@ def _hashed(value: Any) -> Any:
                 kept[name] = _hashed(item)
         return kept
     if isinstance(value, dict):
-        return {key: _hashed(item) for key, item in value.items()}
+        return {key: _hashed(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_hashed(item) for item in value]
+        return [_hashed(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -39,17 +39,18 @@ def plain_play(play: Any) -> Any:
         inner = plain_play(play.play)
         own = {k: v for k, v in _hashed(play).items() if k != "play" and not (k == "weight" and v == 1.0)}
         return {"play": inner, **own} if own else inner
-    for kind in (AllOfSpec, AnyOfSpec, InTurnSpec):
-        if isinstance(play, kind):
-            body = _hashed(play)
-            key = next(name for name in ("all_of", "any_of", "in_turn") if name in body)
-            parts = [plain_play(part) for part in getattr(play, key)]
-            if len(parts) == 1 and not (isinstance(parts[0], dict) and "play" in parts[0]):
-                return parts[0]
-            if key == "in_turn" and "blocks" not in body:
-                body["blocks"] = [1] * len(parts)
-            return {**body, key: parts}
-    return play
+    return _plain_composition(play) if isinstance(play, AllOfSpec | AnyOfSpec | InTurnSpec) else play
+
+
+def _plain_composition(play: AllOfSpec | AnyOfSpec | InTurnSpec) -> Any:
+    body: dict[str, Any] = _hashed(play)
+    key = next(name for name in ("all_of", "any_of", "in_turn") if name in body)
+    parts: list[Any] = [plain_play(part) for part in getattr(play, key)]
+    if len(parts) == 1 and not (isinstance(parts[0], dict) and "play" in parts[0]):
+        return parts[0]
+    if key == "in_turn":
+        body.setdefault("blocks", [1] * len(parts))
+    return {**body, key: parts}
 
 
 def meaning(context: Context) -> dict[str, Any]:

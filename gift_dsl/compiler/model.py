@@ -128,8 +128,8 @@ def _rates(context: Context) -> Iterator[Diagnostic]:
             other = own if context.tree.at(own) is not None else ("algorithm", "learning_rate")
             yield context.finding(
                 "bf16-weights",
-                f"weights stored in bf16 hardly move at the learning rate {rate:g} of stage `{stage.name}`: most updates "
-                "round to nothing",
+                f"weights stored in bf16 hardly move at the learning rate {rate:g} of stage `{stage.name}`: most "
+                "updates round to nothing",
                 ("model", "weights"),
                 hint="leave `weights` at fp32 (`precision: bf16` computes in bf16 all the same)",
                 notes=[Note("the learning rate is set here", context.span(other))] if context.tree.at(other) else [],

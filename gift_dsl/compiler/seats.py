@@ -40,7 +40,7 @@ def _trainee(context: Context, name: str, game: BoundGame) -> Iterator[Diagnosti
     if isinstance(trainee.seat, int) and trainee.seat >= facts.seats:
         yield context.finding(
             "seats",
-            f"`{name}` has {facts.seats} seat{'s' * (facts.seats > 1)}, counted from 0; there is no seat {trainee.seat}",
+            f"`{name}` has {facts.seats} seats, counted from 0; there is no seat {trainee.seat}",
             ("games", name, "trainee", "seat"),
         )
     if trainee.role != "any" and trainee.role not in facts.roles:
@@ -54,44 +54,49 @@ def _trainee(context: Context, name: str, game: BoundGame) -> Iterator[Diagnosti
 
 
 def _opponents(context: Context, name: str, game: BoundGame) -> Iterator[Diagnostic]:
-    given, facts, path = game.spec.opponents, game.facts, ("games", name, "opponents")
-    others = facts.seats - 1
-    if game.spec.trainee.seat == "all":
+    given, path = game.spec.opponents, ("games", name, "opponents")
+    wanted = _other_seats(game)
+    if wanted == 0:
         if given is not None:
-            message = f"every seat of `{name}` is trained, so it takes no opponents"
-            yield context.finding(
-                "seats", message, path, at_key=True, hint="remove `opponents`, or set `trainee.seat: any`"
-            )
-        return
-    if others == 0:
-        if given is not None:
-            yield context.finding(
-                "seats", f"`{name}` is played alone and takes no opponents", path, at_key=True, hint="remove it"
-            )
+            reason = "is played alone" if game.facts.seats == 1 else "is played by trained seats only (`seat: all`)"
+            message = f"`{name}` {reason} and takes no opponents"
+            yield context.finding("seats", message, path, at_key=True, hint="remove `opponents`")
         return
     if given is None:
         yield context.finding(
             "missing-opponents",
-            f"`{name}` has {facts.seats} seats; somebody must sit in the other {others}",
+            f"`{name}` has {game.facts.seats} seats; somebody must sit in the other {wanted}",
             ("games", name),
             at_key=True,
             hint="add `opponents: random`, or the name of one of your opponents",
         )
         return
-    if isinstance(given, list) and len(given) != others:
+    if isinstance(given, list) and len(given) != wanted:
         yield context.finding(
             "seats",
-            f"`{name}` has {others} other seat{'s' * (others > 1)}, but {len(given)} opponents are listed",
+            f"`{name}` has {wanted} other seat{'s' * (wanted > 1)}, but {len(given)} opponents are listed",
             path,
             hint="list one name for each other seat in seat order, or write one name for all",
         )
     if isinstance(given, dict):
         yield from _roles(context, name, game, given)
-    names = [(given, path)] if isinstance(given, str) else []
-    names += [(item, (*path, index)) for index, item in enumerate(given)] if isinstance(given, list) else []
-    names += [(item, (*path, role)) for role, item in given.items()] if isinstance(given, dict) else []
-    for opponent, place in names:
+    for opponent, place in _seated(given, path):
         yield from _fits(context, name, game, opponent, place)
+
+
+def _other_seats(game: BoundGame) -> int:
+    """Seats that opponents fill: none where every seat is trained."""
+    return 0 if game.spec.trainee.seat == "all" else game.facts.seats - 1
+
+
+def _seated(given: str | list[str] | dict[str, str], path: Loc) -> Iterator[tuple[str, Loc]]:
+    """Every name with its place."""
+    if isinstance(given, str):
+        yield given, path
+    elif isinstance(given, list):
+        yield from ((name, (*path, index)) for index, name in enumerate(given))
+    else:
+        yield from ((name, (*path, role)) for role, name in given.items())
 
 
 def _roles(context: Context, name: str, game: BoundGame, given: dict[str, str]) -> Iterator[Diagnostic]:

@@ -48,7 +48,9 @@ class State(Protocol):
         ...
 
     @property
-    def is_terminal(self) -> bool: ...
+    def is_terminal(self) -> bool:
+        """Whether the game is over."""
+        ...
 
     def observation(self, player: int) -> object:
         """All that `player` may see: a frozen dataclass whose fields are the variables of the prompt template."""
@@ -126,7 +128,9 @@ class Game(Protocol):
     """A game with its parameters bound. Holds no mutable state; safe to share between episodes."""
 
     @property
-    def facts(self) -> GameFacts: ...
+    def facts(self) -> GameFacts:
+        """What follows from the parameters alone."""
+        ...
 
     def start(self, rng: random.Random) -> State:
         """A first state of some split; all chance of the rules is drawn here from `rng`."""

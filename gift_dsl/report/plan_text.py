@@ -185,10 +185,9 @@ def _others(runs: Sequence[CheckedRun]) -> Iterator[str]:
 
 def plan_text(checked: Checked, *, width: int = 120) -> str:
     """The whole text of `gift plan`; not a stable format (use `--json`)."""
-    lines: list[str] = []
-    if len(checked.runs) > 1:
-        lines += [*_others(checked.runs), ""]
-    lines += _run(checked.runs[0], width)
+    first, *others = checked.runs
+    lines = [*_others(checked.runs), ""] if others else []
+    lines += _run(first, width)
     return "\n".join(piece for line in lines for piece in _wrapped(line, width))
 
 

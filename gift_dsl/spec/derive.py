@@ -1,7 +1,8 @@
 """The model of a family's parameters, made from its one declaration (a frozen dataclass)."""
 
 import types
-from dataclasses import MISSING, Field as DataclassField, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import Field as DataclassField
 from functools import lru_cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -22,7 +23,8 @@ def _translate(annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return Union[tuple(_translate(arg) for arg in args)]  # noqa: UP007  # built at run time
     if origin in (tuple, dict, list):
-        return origin[tuple(_translate(arg) for arg in args)]
+        container: Any = origin
+        return container[tuple(_translate(arg) for arg in args)]
     if is_dataclass(annotation) and isinstance(annotation, type):
         return params_model(annotation)
     return annotation

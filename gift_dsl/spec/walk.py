@@ -113,7 +113,7 @@ def _discriminator(metadata: tuple[Any, ...]) -> Any:
 
 
 def _choose(annotation: Any, node: Node) -> tuple[Any, tuple[Any, ...], Mapping[str, type[Strict]] | None]:
-    """The annotation that rules this value once unions are decided, its metadata, and the variants passed on the way."""
+    """The annotation that rules this value once unions are decided, its metadata, and the variants on the way."""
     bare, metadata = unwrap(annotation)
     options = tuple(option for option in members(bare) if option is not type(None))
     if len(options) == 1 and options[0] is bare:
@@ -123,7 +123,7 @@ def _choose(annotation: Any, node: Node) -> tuple[Any, tuple[Any, ...], Mapping[
         named = node.fields["type"].text if "type" in node.fields else None
         chosen: Any = (variants or {}).get(named or "")
     elif callable(how):
-        chosen = _tagged(options, how(node.plain()))
+        chosen = _tagged(options, str(how(node.plain())))
     else:
         chosen = options[0] if len(options) == 1 else _by_kind(options, node)
     if chosen is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
@@ -11,11 +11,11 @@ from gift_dsl.spec.models.fields import Count, GameName, NonNegative, Positive, 
 COMPOSITION_KEYS = ("all_of", "any_of", "in_turn")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """Which of the four notations a part uses; unreadable ones are checked as a part with options."""
     if isinstance(value, str):
         return "<name>"
-    keys = value if isinstance(value, dict) else set(type(value).model_fields)
+    keys = cast("dict[str, Any]", value if isinstance(value, dict) else getattr(type(value), "model_fields", {}))
     if "play" in keys:
         return "<part>"
     return next((f"<{key}>" for key in COMPOSITION_KEYS if key in keys), "<part>")

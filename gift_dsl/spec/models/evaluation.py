@@ -1,6 +1,6 @@
 """`evaluation`: probes during the run, the final test, and the benchmarks."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
@@ -86,11 +86,12 @@ class LmEvalBenchmark(Strict):
     data_dir: Annotated[Text | None, Field(description="Local folder of the rows instead of the hub.")] = None
 
 
-def _kind(value: Any) -> str | None:
+def _kind(value: object) -> str | None:
     """The notation of a benchmark: a bare name, or its type; None lets pydantic report an unknown one."""
     if isinstance(value, str):
         return "<name>"
-    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    known = cast("dict[str, Any]", value) if isinstance(value, dict) else {"type": getattr(value, "type", None)}
+    found = known.get("type")
     return "<own>" if found in _NEED_NOTHING else f"<{found}>" if found in ("commongen", "lm_eval") else None
 
 

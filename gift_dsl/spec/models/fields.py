@@ -1,7 +1,7 @@
 """The base of every model and the field types that have one meaning everywhere."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,5 +67,5 @@ def plain(value: Any) -> Any:
         named = ((name, getattr(value, name)) for name in type(value).model_fields)
         return {name: plain(item) for name, item in named if item is not None}
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    return [plain(item) for item in cast("list[Any]", value)] if isinstance(value, list | tuple) else value

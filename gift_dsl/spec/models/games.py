@@ -1,13 +1,18 @@
 """`games`: what every game may say besides the parameters of its family."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from gift_dsl.spec.models.fields import Count, NonNegative, OpponentName, Probability, Strict, Text, optional
 from gift_dsl.spec.models.rollout import RolloutSpec
 
-RolloutOverrides = optional(RolloutSpec, "RolloutOverrides", "Fields of `rollout` that are different here.")
+if TYPE_CHECKING:
+
+    class RolloutOverrides(Strict):
+        """Fields of `rollout` that are different here."""
+else:
+    RolloutOverrides = optional(RolloutSpec, "RolloutOverrides", "Fields of `rollout` that are different here.")
 
 
 class RewardSpec(Strict):
@@ -104,6 +109,6 @@ class GameSpec(Strict):
         Field(default_factory=AnswerSpec.model_construct, description="How an action is read out of a completion."),
     ]
     rollout: Annotated[RolloutOverrides | None, Field(description="Fields of `rollout` that differ in this game.")] = (
-        None  # type: ignore[valid-type]  # made by optional()
+        None
     )
     params: Annotated[dict[str, Any], Field(exclude=True, description="The family's parameters.")] = {}

@@ -1,6 +1,6 @@
 """The root of the language, version 1."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
@@ -16,9 +16,9 @@ from gift_dsl.spec.models.rollout import RolloutSpec
 from gift_dsl.spec.models.stages import StageSpec
 
 
-def _game_kind(value: Any) -> str:
+def _game_kind(value: object) -> str:
     """A named composition has a composition key; everything else is checked as a game."""
-    keys = value if isinstance(value, dict) else type(value).model_fields
+    keys = cast("dict[str, Any]", value if isinstance(value, dict) else getattr(type(value), "model_fields", {}))
     return next((f"<{key}>" for key in COMPOSITION_KEYS if key in keys), "<game>")
 
 

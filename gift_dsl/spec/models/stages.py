@@ -121,7 +121,7 @@ class StageCommon(Strict):
         Field(description="Horizon of the learning rate schedule in steps; the stage's length unless given."),
     ] = None
     rollout: Annotated[RolloutOverrides | None, Field(description="Fields of `rollout` that differ in this stage.")] = (
-        None  # type: ignore[valid-type]  # made by optional()
+        None
     )
 
 
@@ -136,8 +136,8 @@ class GrpoStage(StageCommon):
     reward: Annotated[
         Literal["game", "format_only", "shuffled", "random"],
         Field(
-            description="The game's reward, or a control arm: 1 for a well-formed answer; the group's returns permuted; "
-            "or a coin. Ability claims need one beside them."
+            description="The game's reward, or a control arm: 1 for a well-formed answer; the group's returns "
+            "permuted; or a coin. Ability claims need one beside them."
         ),
     ] = "game"
 
