@@ -15,11 +15,11 @@ from gift_dsl.play.transcript import Chat, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
 from gift_dsl.seat import Completion, Request, Turn
 
-OPENING: Final = (-1, 0, 0)
+OPENING: Final = (-1, 0)
 """The member in the names of streams that all members of a group share."""
 
-Member = tuple[int, int, int]
-"""Number of the member in its group, of the trajectory in its episode, and of the replay."""
+Member = tuple[int, int]
+"""Number of the member in its group, and of the trajectory in its episode."""
 
 
 @dataclass(slots=True, eq=False)

@@ -124,12 +124,12 @@ class Episode:
     Attributes:
         start: what the group shares.
         member: number in the group.
-        replay: how often it was played before without a result.
-        void: the failure that left it without a result, and the share of such episodes that its game allows.
+        num_resumed: how often it has gone on after a failure.
+        void: the failure that has left it without a result, and the share of such episodes that its game allows.
     """
 
-    def __init__(self, start: GroupStart, member: int, replay: int = 0) -> None:
-        self.start, self.member, self.replay = start, member, replay
+    def __init__(self, start: GroupStart, member: int) -> None:
+        self.start, self.member, self.num_resumed = start, member, 0
         self.void: tuple[PlayerFault, float] | None = None
         self._trainees = [Trainee(index, start.strips) for index in range(start.num_trajectories)]
         self._to_play = iter(self._plan())
@@ -137,7 +137,7 @@ class Episode:
         self._play: Play | None = None
 
     def next(self) -> Ask | Play | None:
-        """The turn it waits for; an opening that must be played first; None when it is over."""
+        """The turn it waits for; an opening that must be played first; None when it is over or void."""
         while self._upcoming is not None:
             setting, index = self._upcoming
             opening = self.start.openings[setting.index]
@@ -148,8 +148,30 @@ class Episode:
             ask = self._play.next()
             if ask is not None:
                 return ask
+            if self._play.fault is not None:
+                self.void = self._play.fault, setting.part.leaf.rollout.max_void_share
+                return None
             self._end_play(self._play, index)
         return None
+
+    def resume(self) -> None:
+        """Go on with a void episode where it stopped."""
+        self.void = None
+        self.num_resumed += 1
+        self.play.resume()
+
+    def give_up(self) -> None:
+        """Leave a void episode as it is: what was played before counts, what would come later is unplayed."""
+        self._end_play(self.play, None if self._upcoming is None else self._upcoming[1])
+        for setting, index in self._rest():
+            for trainee, seat in self._players(setting, index):
+                trainee.parts.append(_unplayed(setting, seat))
+
+    def _rest(self) -> Sequence[tuple[Setting, int | None]]:
+        """What has not been begun, and now will not be."""
+        rest = [] if self._upcoming is None else [self._upcoming, *self._to_play]
+        self._upcoming = None
+        return rest
 
     @property
     def play(self) -> Play:
@@ -188,7 +210,7 @@ class Episode:
         return list(zip(self._trainees, setting.trained, strict=True))
 
     def _begin(self, opening: Play, index: int | None) -> Play:
-        play = opening.fork((self.member, index or 0, self.replay))
+        play = opening.fork((self.member, index or 0))
         for trainee, seat in self._players(play.setting, index):
             trainee.sit(play, seat)
         return play
@@ -198,12 +220,6 @@ class Episode:
             trainee.leave(play, seat)
         self._play = None
         self._upcoming = next(self._to_play, None)
-        if play.fault is not None:
-            self.void = play.fault, play.setting.part.leaf.rollout.max_void_share
-            for setting, later in ([self._upcoming] if self._upcoming else []) + list(self._to_play):
-                for trainee, seat in self._players(setting, later):
-                    trainee.parts.append(_unplayed(setting, seat))
-            self._upcoming = None
 
     def _trajectory(self, trainee: Trainee) -> Trajectory:
         start = self.start

@@ -76,6 +76,7 @@ class Play:
     fault: PlayerFault | None = None
     _seat: int = -1
     _attempt: int = 0
+    _num_failed: int = 0
     _ask: Ask | None = None
     _is_settled: bool = False
 
@@ -95,7 +96,7 @@ class Play:
         if isinstance(answer, PlayerFault):
             self._fail(chair, answer)
             return
-        self._attempt = 0
+        self._attempt = self._num_failed = 0
         record = self._played(chair.read(answer, self.state.legal_actions()))
         self.said.append(Said(record, None if isinstance(chair.memory, Chat) else chair.memory))
         chair.problem, chair.reason = (None, None) if record.end == "action" else (record.end, record.reason)
@@ -105,6 +106,18 @@ class Play:
             self._refuse_trained(chair)
         else:
             self._refuse_opponent(chair)
+
+    def resume(self) -> None:
+        """Go on with a void play where it stopped: whoever failed is asked for the same turn again.
+
+        Played from its start instead, a long game would be void more often than a short one and results would lean
+        towards short ones.
+        """
+        chair = self.chairs[self._seat]
+        self.ends = self.fault = None
+        self._num_failed = chair.retries = 0
+        if self.said[-1].record.end == "fault":
+            self._ask = self._make_ask(chair)
 
     def fork(self, member: Member) -> Play:
         """A member's continuation of this opening."""
@@ -146,7 +159,8 @@ class Play:
         """A call without an answer: ask the same turn again, or give the play up."""
         self.said.append(Said(chair.record("", None, "fault", str(fault)), None))
         self._attempt += 1
-        if self._attempt <= self.setting.part.leaf.rollout.max_turn_retries:
+        self._num_failed += 1
+        if self._num_failed <= self.setting.part.leaf.rollout.max_turn_retries:
             self._ask = self._make_ask(chair)
         else:
             self._make_void(fault)

@@ -72,11 +72,12 @@ def table_game(plan: GamePlan, rows: Rows = ()) -> TableGame:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is different when nothing is learned: voids are played again, and seats take turns instead of being drawn.
+    """What is different when nothing is learned: voids are taken up again, and seats take turns instead of being drawn.
 
     Attributes:
         temperature, max_tokens: of the trained seats, instead of the rollout's.
-        max_replays: times that one episode without a result is played again.
+        max_replays: times that an episode without a result is taken up again, after all others: from the turn that
+            nobody answered, so that long games are not lost more often than short ones.
     """
 
     temperature: float

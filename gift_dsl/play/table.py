@@ -91,6 +91,7 @@ class _Loop:
         self.results = {walk.group: _Members(walk) for walk in walks}
         self.limit = VoidLimit(keys.place, len(walks) * members)
         self.ready: deque[Runner] = deque()
+        self.postponed: list[Episode] = []
         self.blocked: defaultdict[Play, list[Episode]] = defaultdict(list)
         self.batches: dict[int, list[tuple[Runner, ModelAsk]]] = {}
         self.tasks: dict[asyncio.Task[Sequence[Answer]], _Waiting] = {}
@@ -101,13 +102,17 @@ class _Loop:
     async def run(self) -> list[Group]:
         """Until every episode is over. However this ends, it leaves no task behind."""
         for result in self.results.values():
-            self._open(GroupStart(self.table, self.keys, result.walk), range(self.members))
+            start = GroupStart(self.table, self.keys, result.walk)
+            # Openings first, so that their players are asked as early as can be.
+            self.ready.extend(start.openings)
+            self.ready.extend(Episode(start, member) for member in range(self.members))
         try:
-            while True:
+            while self.ready or self.tasks or self.postponed:
                 await self._play_ready()
                 self._start_batches()
                 if not self.tasks:
-                    break
+                    self._resume_postponed()
+                    continue
                 await self.arrival.wait()
                 self.arrival.clear()
                 while self.arrived:
@@ -116,10 +121,12 @@ class _Loop:
             await self._cancel()
         return [group for number in self.results for group in self.groups[number]]
 
-    def _open(self, start: GroupStart, members: Sequence[int], replay: int = 0) -> None:
-        """Begin episodes that share a start; openings first, so that their players are asked as early as can be."""
-        self.ready.extend(start.openings)
-        self.ready.extend(Episode(start, member, replay) for member in members)
+    def _resume_postponed(self) -> None:
+        """Nothing else is left to do, so some time has passed: ask those again that did not answer."""
+        for episode in self.postponed:
+            episode.resume()
+        self.ready.extend(self.postponed)
+        self.postponed.clear()
 
     async def _play_ready(self) -> None:
         """Go on with everything that does not wait, until everything does."""
@@ -193,13 +200,14 @@ class _Loop:
         if isinstance(runner, Play):
             self.ready.extend(self.blocked.pop(runner, ()))
             return
-        evaluation = self.table.evaluation
-        if runner.void is not None and evaluation is None:
-            self.limit.add(*runner.void)
-        elif runner.void is not None and evaluation is not None and runner.replay < evaluation.max_replays:
-            start = GroupStart(self.table, self.keys, runner.start.walk)
-            self._open(start, [runner.member], runner.replay + 1)
-            return
+        if runner.void is not None:
+            evaluation = self.table.evaluation
+            if evaluation is not None and runner.num_resumed < evaluation.max_replays:
+                self.postponed.append(runner)
+                return
+            if evaluation is None:
+                self.limit.add(*runner.void)
+            runner.give_up()
         members = self.results[runner.start.walk.group]
         roles = [runner.role(index) for index in range(runner.start.num_trajectories)]
         members.done[runner.member] = list(zip(roles, runner.trajectories(), strict=True))

@@ -62,11 +62,15 @@ class WordCodec:
         return "".join(self.words[token] for token in ids if token > 1)
 
 
+CODEC = WordCodec()
+"""One for all, so that equal plays have equal ids."""
+
+
 class ScriptedPolicy:
     """Says what `reply(request, context as text)` says; turns longer than allowed are cut."""
 
     def __init__(self, reply, codec=None):
-        self.codec = codec or WordCodec()
+        self.codec = codec or CODEC
         self.reply = reply
         self.batches = []
 
@@ -178,12 +182,13 @@ class CountState:
 
 @dataclass(frozen=True)
 class CountGame:
-    """The goal is drawn, and so is who begins."""
+    """The goal is drawn, and so is who begins unless `first` says it."""
 
     goal: int = 5
     spread: int = 20
     seats: int = 2
     roles: tuple[str, ...] = ()
+    first: int | None = None
 
     @property
     def facts(self):
@@ -191,7 +196,9 @@ class CountGame:
         return GameFacts(self.seats, (turns,) * self.seats, False, False, self.seats == 2, roles=self.roles)
 
     def start(self, rng):
-        return CountState(self.goal + rng.randrange(self.spread + 1), rng.randrange(self.seats), self.seats)
+        first = rng.randrange(self.seats)
+        first = first if self.first is None else self.first
+        return CountState(self.goal + rng.randrange(self.spread + 1), first, self.seats)
 
     def role(self, state, player):
         return self.roles[player] if self.roles else ""
