@@ -61,31 +61,41 @@ class MathPool:
         request = {"gold": gold, "answer": answer, "timeout_s": timeout_s}
         # A worker that dies by itself may have been killed by someone else: the answer gets a second one.
         for _ in range(2):
-            worker = self._places.get()
+            worker, replied = self._take(), False
             try:
-                if self._closed:
-                    raise MachineError("the pool of math workers is closed")
-                worker = worker or self._start()
                 reply = worker.ask(request, timeout_s)
+                replied = True
+                return Reply(bool(reply["correct"]), str(reply["reason"]), str(reply["detail"]))
             except _TimeOutError:
-                worker = self._discard(worker)
                 return Reply(False, "unverifiable", f"no verdict after {timeout_s:g} s")
             except _DeathError:
-                worker = self._discard(worker)
-            else:
-                return Reply(bool(reply["correct"]), str(reply["reason"]), str(reply["detail"]))
+                continue
             finally:
-                self._places.put(worker)
+                # Also after an interrupt: a reply that nobody waited for must not answer the next request.
+                if not replied:
+                    self._discard(worker)
+                self._places.put(worker if replied else None)
         return Reply(False, "unverifiable", "the comparison ended its process")
 
     def close(self) -> None:
-        """End all workers; those that compare at this moment too."""
+        """End all workers; those that compare at this moment too. In a fork of the process it ends none."""
         self._closed = True
         if self._owner == os.getpid():
             for worker in tuple(self._running):
                 self._discard(worker)
 
+    def _take(self) -> _Worker:
+        """A worker that runs, in the place of one that is free."""
+        worker = self._places.get()
+        try:
+            return worker or self._start()
+        except BaseException:
+            self._places.put(worker)
+            raise
+
     def _start(self) -> _Worker:
+        if self._closed:
+            raise MachineError("the pool of math workers is closed")
         worker = _Worker(self._memory_bytes)
         self._running.add(worker)
         try:
@@ -98,10 +108,9 @@ class MathPool:
             raise MachineError(f"comparing mathematics needs the package math-verify: {ready['detail']}")
         return worker
 
-    def _discard(self, worker: _Worker | None) -> None:
-        if worker is not None:
-            self._running.discard(worker)
-            worker.kill()
+    def _discard(self, worker: _Worker) -> None:
+        self._running.discard(worker)
+        worker.kill()
 
 
 class _TimeOutError(Exception):

@@ -244,6 +244,32 @@ def test_closing_ends_every_worker_and_a_closed_pool_says_so():
         pool.compare("$1$", "$1.0$", 60.0)
 
 
+def test_a_fork_does_not_end_the_workers_of_its_parent(monkeypatch):
+    fork = MathPool(workers=1)
+    fork.compare("$1$", "$1.0$", 60.0)
+    (process,) = running(fork)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    fork.close()
+    assert process.poll() is None
+    monkeypatch.undo()
+    fork.close()
+    assert process.poll() is not None
+
+
+def test_an_interrupted_comparison_does_not_answer_the_next_one(monkeypatch):
+    def interrupt(worker, timeout_s):
+        raise KeyboardInterrupt
+
+    with MathPool(workers=1) as pool:
+        assert pool.compare("$1$", "$1.0$", 60.0).correct
+        with monkeypatch.context() as patch:
+            patch.setattr(type(next(iter(pool._running))), "receive", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.compare("$1$", "$1.00$", 60.0)
+        assert not pool.compare("$1$", "$2$", 60.0).correct
+
+
 def stand_in(tmp_path, monkeypatch, code):
     """Let workers find this module in the place of math-verify."""
     (tmp_path / "math_verify.py").write_text(code)
