@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations_with_replacement, product
 from math import comb
-from typing import Final
+from typing import Final, assert_never
 
 from gift_dsl.errors import GiftError
 from gift_dsl.games.classic import CLASSIC
@@ -105,6 +105,8 @@ def has_property(source: Source, wanted: Property) -> bool:
             return not pure_equilibria(row, column)
         case "dominance_solvable":
             return is_dominance_solvable(row, column)
+        case _:
+            assert_never(wanted)
 
 
 def draw_random(spec: RandomGames, question: str, rng: random.Random) -> tuple[Source, Role, Asked]:

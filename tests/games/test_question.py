@@ -90,7 +90,9 @@ def test_there_is_no_outcome_before_the_answer(instance):
 
 @given(INSTANCES)
 def test_an_observation_does_not_depend_on_the_gold_answer(instance):
-    state = start(*instance)
+    game, seed = instance
+    state = start(game, seed)
+    assert game.instance_key(state) == state.item.key
     other = replace(state, item=replace(state.item, gold="elsewhere", key="other"))
     assert state.observation(0) == other.observation(0)
 
