@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +78,10 @@ class Inliner:
 
     def _shipped(self, name: str) -> Node | None:
         path = shipped("games") / f"{name}.yaml"
-        return self._parse(path, f"games/{name}.yaml")
+        text, tree = _read_shipped(path, path.stat().st_mtime_ns)
+        self.files[f"games/{name}.yaml"] = text
+        self.folders[f"games/{name}.yaml"] = path
+        return tree
 
     def _own(self, name: str, file: Node) -> Node | None:
         assert file.text is not None
@@ -117,6 +121,16 @@ class Inliner:
     def _add(self, code: str, message: str, place: Span, path: str, hint: str | None, *notes: Note) -> None:
         self.diagnostics.append(Diagnostic(code, message, place, "error", hint, path, notes))
 
+
+
+@lru_cache(maxsize=64)
+def _read_shipped(path: Path, changed_ns: int) -> tuple[str, Node]:
+    """Text and tree of a shipped game file; read again only when it has changed (a test says they are all right)."""
+    del changed_ns
+    text = path.read_text(encoding="utf-8")
+    tree, wrong = parse_yaml(text, f"games/{path.name}")
+    assert tree is not None, wrong
+    return text, tree
 
 
 def _shown(path: Path) -> str:
