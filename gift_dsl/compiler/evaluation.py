@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gift_dsl.compiler.context import Context, Loc
-from gift_dsl.compiler.unused import used_games
+from gift_dsl.compiler.unused import trained_games, used_games
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import EvaluationPlan, FinalPlan, ProbePlan
 from gift_dsl.spec.models.evaluation import CommonGenBenchmark, LmEvalBenchmark
@@ -63,10 +63,15 @@ def _double(context: Context) -> Iterator[Diagnostic]:
         seen.add(key)
 
 
+def _games(context: Context, named: Sequence[str] | None, known: set[str]) -> tuple[str, ...]:
+    """The games that were asked for, else the known ones in the order of the spec; compositions are no games."""
+    return tuple(named) if named else tuple(name for name in context.games if name in known)
+
+
 def compile_evaluation(context: Context) -> EvaluationPlan:
     """The plan of all evaluation; its check must have passed."""
     evaluation = context.spec.evaluation
-    played = tuple(name for name in context.games if name in used_games(context))
+    trained, used = trained_games(context), used_games(context)
     probe, final = evaluation.probe, evaluation.final
     benchmarks: list[dict[str, Any]] = []
     for item in evaluation.benchmarks:
@@ -78,14 +83,14 @@ def compile_evaluation(context: Context) -> EvaluationPlan:
         max_tokens=evaluation.sampling.max_tokens,
         probe=None
         if probe is None
-        else ProbePlan(probe.every, probe.rounds, tuple(probe.games) if probe.games else played, probe.chain),
+        else ProbePlan(probe.every, probe.rounds, _games(context, probe.games, trained), probe.chain),
         final=None
         if final is None
         else FinalPlan(
             split=final.split,
             rounds=final.rounds,
             checkpoints=tuple(final.checkpoints),
-            games=tuple(final.games) if final.games else played,
+            games=_games(context, final.games, used),
             opponents=final.opponents or {},
             temperature=sampling.temperature,
             max_tokens=sampling.max_tokens,

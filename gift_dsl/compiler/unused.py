@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.references import named_parts
@@ -11,13 +11,21 @@ from gift_dsl.spec.models.evaluation import CommonGenBenchmark
 from gift_dsl.spec.models.opponents import PoolOpponent, SnapshotOpponent
 
 
-def used_games(context: Context) -> set[str]:
+def trained_games(context: Context) -> set[str]:
     """Every game and composition that a stage plays, directly or through a name."""
-    waiting = [name for stage in context.spec.stages for name in named_parts(stage.play)]
+    return _reachable(context, [name for stage in context.spec.stages for name in named_parts(stage.play)])
+
+
+def used_games(context: Context) -> set[str]:
+    """Every game and composition that a stage plays or evaluation names."""
     evaluation = context.spec.evaluation
-    for block in (evaluation.probe, evaluation.final):
-        waiting += (block.games or []) if block is not None else []
-    found: set[str] = set()
+    named = [name for block in (evaluation.probe, evaluation.final) if block is not None for name in block.games or []]
+    return trained_games(context) | _reachable(context, named)
+
+
+def _reachable(context: Context, names: Sequence[str]) -> set[str]:
+    """These games and all that compositions among them hold."""
+    waiting, found = list(names), set[str]()
     while waiting:
         name = waiting.pop()
         if name not in found:
