@@ -4,6 +4,7 @@ A wrong spec is an error, a bad completion is data, a bug is a crash. Everything
 `GiftError`, whose class decides the exit code of the command line:
 
     GiftError            1   the run or the evaluation failed
+    ├── LimitReached     1   a limit of the spec is reached; the run can be resumed
     ├── UsageError       2   the command was called wrongly
     ├── SpecError        3   the spec is invalid; carries every diagnostic at once
     ├── MachineError     4   this machine is not ready (key, file, endpoint, disk, refused resume)
@@ -73,6 +74,10 @@ class GiftError(Exception):
     """Something a user can mend. Catch this to catch everything that gift raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+
+class LimitReached(GiftError):
+    """One of the spec's `limits` is reached (money, calls, time, tokens). What was done is saved, and can go on."""
 
 
 class UsageError(GiftError):
