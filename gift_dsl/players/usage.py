@@ -1,0 +1,151 @@
+"""What HTTP players use, and where it stops: calls, tokens, dollars, failures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from gift_dsl.errors import LimitReached
+from gift_dsl.plan import to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one player has used so far.
+
+    Attributes:
+        calls: requests sent, further tries included.
+        prompt_tokens, completion_tokens: as the server counted them.
+        usd: cost of those tokens.
+        unreported: calls that may have cost something, but whose tokens nobody told (cut off, timed out, …).
+        usd_unreported: most that these can have cost.
+        faults: calls that brought no readable answer, by reason (`http_429`, `timeout`, …).
+        unanswered: turns that were given up after all tries.
+    """
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    unreported: int = 0
+    usd_unreported: float = 0.0
+    faults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(dict[str, int]()))
+    unanswered: int = 0
+
+    def plus(self, bill: Bill) -> Usage:
+        """With one more call that has ended."""
+        faults = dict(self.faults)
+        if bill.fault is not None:
+            faults[bill.fault] = faults.get(bill.fault, 0) + 1
+        return replace(
+            self,
+            prompt_tokens=self.prompt_tokens + bill.prompt_tokens,
+            completion_tokens=self.completion_tokens + bill.completion_tokens,
+            usd=self.usd + (bill.usd if bill.is_reported else 0.0),
+            unreported=self.unreported + (not bill.is_reported),
+            usd_unreported=self.usd_unreported + (0.0 if bill.is_reported else bill.usd),
+            faults=MappingProxyType(faults),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and reports."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Usage:
+        """The inverse of `to_json`."""
+        numbers = {name: value for name, value in values.items() if name != "faults"}
+        return cls(**numbers, faults=MappingProxyType(dict(values["faults"])))
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """How one call ended.
+
+    Attributes:
+        usd: its cost; where `is_reported` is False, the most it can have cost.
+        prompt_tokens, completion_tokens: 0 where nobody told.
+        is_reported: False where the call may have cost something and nobody told how much.
+        fault: why there is no readable answer; None where there is one.
+    """
+
+    usd: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    is_reported: bool = True
+    fault: str | None = None
+
+
+class Budget:
+    """What all HTTP players of a run may use together, and what each has used. Safe to share between threads.
+
+    A call is let through only if it cannot pass a limit even at its highest cost, calls under way included: a limit
+    in dollars is never exceeded, as long as a server keeps to `max_tokens` and to its prices.
+    """
+
+    def __init__(
+        self,
+        *,
+        opponent_usd: float | None = None,
+        opponent_calls: int | None = None,
+        used: Mapping[str, Usage] | None = None,
+    ) -> None:
+        """With the spec's `limits`, and what earlier sessions of the run have used."""
+        self._usd, self._calls = opponent_usd, opponent_calls
+        self._used = dict(used or {})
+        self._under_way_usd = 0.0
+        self._lock = threading.Lock()
+
+    def usage(self, player: str) -> Usage:
+        """What one player has used; a call under way counts as a call and costs nothing yet."""
+        with self._lock:
+            return self._used.get(player, Usage())
+
+    def usages(self) -> Mapping[str, Usage]:
+        """What each player has used, by name."""
+        with self._lock:
+            return MappingProxyType(dict(sorted(self._used.items())))
+
+    def start_call(self, player: str, most_usd: float) -> None:
+        """Count a call that is about to be sent.
+
+        Args:
+            player: who makes it.
+            most_usd: the most that it can cost; the same amount goes to `end_call`.
+
+        Raises:
+            LimitReached: it could pass a limit. Nothing is counted then.
+        """
+        with self._lock:
+            self._check(player, most_usd)
+            self._under_way_usd += most_usd
+            used = self._used.get(player, Usage())
+            self._used[player] = replace(used, calls=used.calls + 1)
+
+    def end_call(self, player: str, most_usd: float, bill: Bill) -> None:
+        """Count how a started call ended."""
+        with self._lock:
+            self._under_way_usd -= most_usd
+            self._used[player] = self._used[player].plus(bill)
+
+    def give_up(self, player: str) -> None:
+        """Count a turn without an answer."""
+        with self._lock:
+            used = self._used.get(player, Usage())
+            self._used[player] = replace(used, unanswered=used.unanswered + 1)
+
+    def _check(self, player: str, most_usd: float) -> None:
+        calls = sum(used.calls for used in self._used.values())
+        if self._calls is not None and calls >= self._calls:
+            raise LimitReached(
+                f"`limits.opponent_calls` is reached: {calls} calls were made, and `{player}` asks again"
+            )
+        spent = sum(used.usd + used.usd_unreported for used in self._used.values())
+        if self._usd is not None and spent + self._under_way_usd + most_usd > self._usd:
+            raise LimitReached(
+                f"`limits.opponent_usd` is reached: ${spent:.4f} of ${self._usd:g} are spent, "
+                f"${self._under_way_usd:.4f} are under way, and the next call of `{player}` can cost ${most_usd:.4f}"
+            )
