@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from gift_dsl.games.free_text import fold, reason_against
+from gift_dsl.games.free_text import contains_word, fold, reason_against
 from gift_dsl.games.game import Action, FreeText, GameFacts, Legal, Outcome, State
 from gift_dsl.games.spy import SpyParams, choose_pairs, facts
 from gift_dsl.games.spy_pairs import pair_keys
@@ -162,6 +162,12 @@ class SpyGame:
         """`spy` or `civilian`; for records and baselines, never for a prompt."""
         assert isinstance(state, SpyState)
         return "spy" if player == state.spy else "civilian"
+
+    def hidden(self, state: State, player: int) -> tuple[str, ...]:
+        """What this player may not see: the other word and every role. A law looks for these texts."""
+        assert isinstance(state, SpyState)
+        own = state.words[player]
+        return tuple(text for text in (*dict.fromkeys(state.words), "spy", "civilian") if not contains_word(own, text))
 
     def instance_key(self, state: State) -> str:
         """The pair, whichever word is the spy's; pairs that share a word have one key."""
