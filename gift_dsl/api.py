@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gift_dsl.errors import Diagnostic, Span, SpecError, UsageError
@@ -11,16 +12,22 @@ from gift_dsl.errors import Diagnostic, Span, SpecError, UsageError
 if TYPE_CHECKING:
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.context import Context
-    from gift_dsl.plan import Plan
+    from gift_dsl.plan import OpponentPlan, Plan
+    from gift_dsl.records import Group
     from gift_dsl.spec.load import Loaded, LoadedRun
+    from gift_dsl.spec.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """One run of a spec that was checked; `compiled` is None where there are errors."""
+    """One run of a spec that was checked; `compiled` is None where there are errors.
+
+    `written` is what its files say, put together; `context` and `compiled` have game files inlined.
+    """
 
     id: str
     choices: dict[str, str]
+    written: Node
     context: Context | None
     compiled: Compiled | None
 
@@ -80,7 +87,7 @@ def check_spec(
         compiled = [compile_plan(context) if context is not None else None for context in contexts]
         found += _arms(loaded, compiled)
     runs = [
-        CheckedRun(run.id, run.choices, context, made)
+        CheckedRun(run.id, run.choices, run.written, context, made)
         for run, context, made in zip(loaded.runs, contexts, compiled, strict=True)
     ]
     return Checked(path, tuple(runs), loaded.sources, tuple(deduplicate(found)), loaded.fragment)
@@ -164,7 +171,6 @@ def plan_against(checked: Checked, against: str) -> dict[str, Any]:
 
 def _earlier_plan(against: str) -> tuple[dict[str, Any], str]:
     import json
-    from pathlib import Path
 
     from gift_dsl.plan import to_json
 
@@ -184,3 +190,255 @@ def _earlier_plan(against: str) -> tuple[dict[str, Any], str]:
     if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("gift-plan/"):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # JSON
         raise UsageError(f"{path} is not a plan (its `schema` should be gift-plan/1)")
     return document, str(path)  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def show_document(checked: Checked, *, resolved: bool = False, origin: bool = False) -> dict[str, Any]:
+    """A spec as it is understood: the document of `gift show --json`.
+
+    Args:
+        checked: a spec of one run.
+        resolved: with presets, defaults, game files and own templates filled in; it is a spec of the same hash.
+        origin: say where each value was written, by its path.
+
+    Raises:
+        SpecError: the spec has errors.
+        UsageError: the spec has several runs, or is a fragment and should be resolved.
+    """
+    from gift_dsl.compiler.meaning import spec_hash
+    from gift_dsl.spec.resolve import origins, resolved_data
+
+    run = _only_run(checked)
+    document: dict[str, Any] = {"schema": "gift-show/1", "path": checked.path, "run": run.id, "resolved": resolved}
+    tree = run.written
+    if resolved:
+        if run.context is None:
+            raise UsageError(f"{checked.path} is a fragment; resolve a spec that extends it")
+        tree = run.context.tree
+        document["spec_hash"] = spec_hash(run.context)
+        document["spec"] = resolved_data(run.context.spec, run.context.folder)
+    else:
+        document["spec"] = tree.plain()
+    if origin:
+        document["origins"] = origins(document["spec"], tree)
+    return document
+
+
+def _only_run(checked: Checked) -> CheckedRun:
+    if not checked.ok:
+        raise SpecError(checked.diagnostics)
+    if len(checked.runs) != 1:
+        listed = "".join(f"\n  --only {run.id}" for run in checked.runs)
+        raise UsageError(f"{checked.path} has {len(checked.runs)} runs; choose one:{listed}")
+    return checked.runs[0]
+
+
+def show_text(checked: Checked, *, resolved: bool = False, origin: bool = False) -> str:
+    """A spec as it is understood, as YAML that means the same; places are comments. Raises as `show_document`."""
+    from gift_dsl.spec.resolve import show_yaml
+
+    return show_yaml(show_document(checked, resolved=resolved, origin=origin))
+
+
+def explain(query: str) -> dict[str, Any]:
+    """What a word or path of the language means: the document of `gift explain --json`.
+
+    Raises:
+        UsageError: nothing has this name.
+    """
+    from gift_dsl.spec.explain import explain as find
+
+    return find(query)
+
+
+def explain_text(document: dict[str, Any]) -> str:
+    """The document of `explain` as text for a terminal."""
+    from gift_dsl.spec.explain import explain_text as render
+
+    return render(document)
+
+
+def list_things(what: str) -> list[dict[str, Any]]:
+    """What a spec can name: `games`, `opponents`, `benchmarks`, `presets` or `starters`, each with a description.
+
+    Raises:
+        UsageError: there is no such list.
+    """
+    from gift_dsl.spec.catalogue import list_things as find
+
+    return find(what)
+
+
+def list_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of `list_things` as text for a terminal."""
+    from gift_dsl.spec.catalogue import list_text as render
+
+    return render(rows)
+
+
+def init_project(folder: Path, start: str = "quickstart") -> list[Path]:
+    """Write a spec to start from, its schema for editors, and `.gitignore`; the spec comes first in what is returned.
+
+    Raises:
+        UsageError: there is no such starter, or a file would be overwritten; nothing is written then.
+        MachineError: the folder cannot be written.
+    """
+    from gift_dsl.spec.starters import init_project as make
+
+    return make(folder, start)
+
+
+OUTCOMES = ("success", "draw", "loss", "bad_format", "illegal_action", "void")
+
+
+@dataclass(frozen=True, slots=True)
+class PlayOptions:
+    """How `play` plays.
+
+    Attributes:
+        as_: who takes the trained seat: an opponent of the spec, or a type that needs no field (`human`, `random`).
+        against: who takes every other seat; None: as the spec says, or `random` where only a game is named.
+        rounds: number of episodes.
+        seed: of everything that is drawn.
+        ask: how a person is asked; called with the question, returns what was typed.
+        on_round: called with the outcomes of each episode's parts, as text.
+    """
+
+    as_: str = "random"
+    against: str | None = None
+    rounds: int = 100
+    seed: int = 1
+    ask: Callable[[str], str] = input
+    on_round: Callable[[str], None] | None = None
+
+
+def play(target: str, text: str | bytes | None = None, options: PlayOptions | None = None) -> dict[str, Any]:
+    """Play a game, or the composition of a spec's last stage, outside any run.
+
+    Args:
+        target: a spec file (`-` with `text`), a shipped game or a family that needs no parameters.
+        text: read instead of the file.
+        options: who plays whom, how often.
+
+    Returns:
+        A `gift-play/1` document: outcomes of the player named first, by game.
+
+    Raises:
+        SpecError: the spec has errors.
+        UsageError: a name is not known, or a player cannot play this game.
+        MachineError: a key, dataset or package is missing.
+    """
+    from gift_dsl.plan import leaves
+    from gift_dsl.players.make import Services, host_limits
+    from gift_dsl.players.network import Network
+    from gift_dsl.run import Match, play_match
+
+    options = options or PlayOptions()
+    plan, context = _match_plan(target, text, options)
+    stage = plan.stages[-1]
+    player = _match_player(context, options.as_, {leaf.game for leaf in leaves(stage.play)})
+    runtime = plan.runtime
+    limits = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
+    services = Services(Network(limits), base_urls=runtime.base_urls, find_key=_find_key, ask=options.ask)
+    on_round = options.on_round
+
+    def tell(groups: Sequence[Group]) -> None:
+        for group in groups:
+            for trajectory in group.trajectories:
+                if on_round is not None:
+                    on_round(", ".join(f"{part.label}: {part.outcome}" for part in trajectory.parts))
+
+    groups = play_match(Match(plan, stage, player, options.rounds, options.seed), services, tell)
+    return _play_document(target, options, groups)
+
+
+def _match_plan(target: str, text: str | bytes | None, options: PlayOptions) -> tuple[Plan, Context]:
+    """The plan to play: of a spec, or of a spec made round the name of a game."""
+    from gift_dsl.spec.inline import game_types
+
+    is_spec = text is not None or target.endswith((".yaml", ".yml")) or "/" in target
+    if not is_spec and target not in game_types():
+        raise UsageError(f"`{target}` is neither a spec file nor a game; games are: {', '.join(game_types())}")
+    checked = check_spec(target, text) if is_spec else _spec_of_game(target, options.against or "random")
+    if is_spec and options.against is not None and checked.ok:
+        checked = check_spec(target, text, sets=_reseated(checked, options.against))
+    plans = checked.plans()
+    if len(plans) != 1:
+        raise UsageError(f"{target} has {len(plans)} runs; play one with a spec of its own")
+    (run,) = checked.runs
+    assert run.context is not None
+    return plans[0], run.context
+
+
+def _spec_of_game(game: str, against: str) -> Checked:
+    """A spec that plays one game with its default parameters."""
+    # The model is never loaded; one of unknown size sets no limit to the length of a game.
+    lines = ["gift: 1", "name: play", "model: {source: ./nobody}", "games:"]
+    stages = ["stages:", f"  - {{name: play, type: grpo, play: {game}, until: {{steps: 1}}}}"]
+    checked = check_spec("-", "\n".join([*lines, f"  {game}: {{type: {game}}}", *stages, ""]))
+    if {item.code for item in checked.diagnostics if item.severity == "error"} == {"missing-opponents"}:
+        checked = check_spec("-", "\n".join([*lines, f"  {game}: {{type: {game}, opponents: {against}}}", *stages, ""]))
+    wrong = next((item.message for item in checked.diagnostics if item.severity == "error"), None)
+    if wrong is not None:
+        raise UsageError(f"`{game}` cannot be played by its name alone: {wrong}; name it in a spec and play that")
+    return checked
+
+
+def _reseated(checked: Checked, against: str) -> list[str]:
+    """Overrides that put one player into every seat that is not trained."""
+    (run,) = checked.runs
+    assert run.context is not None
+    names = [name for name, game in run.context.games.items() if game.spec.opponents is not None]
+    return [f"games.{name}.opponents={against}" for name in names]
+
+
+def _match_player(context: Context, name: str, games: Collection[str]) -> OpponentPlan:
+    """Who takes the trained seat, if the games allow it."""
+    from gift_dsl.plan import OpponentPlan
+    from gift_dsl.spec.models.fields import plain
+    from gift_dsl.spec.models.opponents import PREDEFINED
+    from gift_dsl.spec.suggest import did_you_mean
+
+    found = context.opponent(name)
+    if found is None:
+        known = [*context.spec.opponents, *PREDEFINED]
+        raise UsageError(f"`{name}` cannot play; {did_you_mean(name, known) or 'players are: ' + ', '.join(known)}")
+    for game in sorted(games):
+        able = context.games[game].facts.players
+        if found.type not in (*able, "openai"):
+            raise UsageError(f"`{name}` cannot play {game}; these can: {', '.join(able)}")
+    return OpponentPlan(name, found.type, {key: value for key, value in plain(found).items() if key != "type"})
+
+
+def _find_key(env_name: str | None, base_url: str) -> str | None:
+    """The key for an endpoint, after the user's bindings; asks on a terminal for a pair that is not bound yet."""
+    from gift_dsl.players.keys import resolve_key
+    from gift_dsl.settings import load_key_bindings
+
+    return resolve_key(env_name, base_url, load_key_bindings())
+
+
+def _play_document(target: str, options: PlayOptions, groups: Sequence[Group]) -> dict[str, Any]:
+    parts = [part for group in groups for trajectory in group.trajectories for part in trajectory.parts]
+    games: dict[str, dict[str, Any]] = {}
+    for label in dict.fromkeys(part.label for part in parts):
+        mine = [part for part in parts if part.label == label]
+        counts = {name: sum(part.outcome == name for part in mine) for name in (*OUTCOMES, "unplayed")}
+        rewards = [part.reward for part in mine if part.reward is not None]
+        chances = [part.chance for part in mine if part.chance is not None]
+        games[label] = {
+            "outcomes": counts,
+            "mean_reward": round(sum(rewards) / len(rewards), 6) if rewards else None,
+            "chance": round(sum(chances) / len(chances), 6) if chances else None,
+            "opponent_illegal": sum(part.opponent_illegal for part in mine),
+        }
+    total = {name: sum(game["outcomes"][name] for game in games.values()) for name in OUTCOMES}
+    return {
+        "schema": "gift-play/1",
+        "target": target,
+        "as": options.as_,
+        "against": options.against,
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "outcomes": total,
+        "games": games,
+    }

@@ -210,15 +210,15 @@ def show(
 
 @app.command()
 def explain(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="Field (algorithm.clip_high), type, preset or error code.")
+    word: Annotated[
+        str, typer.Argument(metavar="WORD", help="Key (algorithm.clip_high), type, game, preset, value or code.")
     ],
     json: Json = False,
 ) -> None:
-    """Explain a field of the language, a type, a preset or the code of a diagnostic."""
+    """Explain a key, a type, a game, a preset, or a code."""
     from gift_dsl import api
 
-    document = api.explain(path)
+    document = api.explain(word)
     if json:
         _print_json(document)
     else:
@@ -227,7 +227,7 @@ def explain(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="games, opponents, benchmarks, presets or starters.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="games, opponents, benchmarks, presets or starters.")],
     json: Json = False,
 ) -> None:
     """List what a spec can name."""
@@ -244,7 +244,7 @@ def list_(
 def schema(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
 ) -> None:
-    """Print the JSON Schema that editors complete and check specs with."""
+    """Print the JSON Schema of specs, for editors."""
     from gift_dsl.spec.schema import schema_text
 
     text = schema_text()
@@ -262,7 +262,7 @@ def init(
     start: Annotated[str, typer.Option("--from", metavar="NAME", help="Starter; `gift list starters`.")] = "quickstart",
     json: Json = False,
 ) -> None:
-    """Start a project: a spec, the schema for editors, and what git should ignore."""
+    """Start a project: a spec, its schema, .gitignore."""
     from gift_dsl import api
 
     written = api.init_project(folder, start)
@@ -272,6 +272,45 @@ def init(
     for path in written:
         typer.echo(f"wrote {path}")
     typer.echo(f"next: gift validate {written[0]}")
+
+
+@app.command()
+def play(
+    target: Annotated[str, typer.Argument(metavar="GAME_OR_SPEC", help="Game (`gift list games`) or spec file.")],
+    as_: Annotated[str | None, typer.Option("--as", metavar="PLAYER", help="human, random, minimax, …")] = None,
+    against: Annotated[str | None, typer.Option(metavar="PLAYER", help="Who sits in every other seat.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Episodes: 1 for a person, else 100.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 1,
+    json: Json = False,
+) -> None:
+    """Play a game yourself, or let players meet; outcomes are those of the player named by --as."""
+    from gift_dsl import api
+
+    player = as_ or ("human" if sys.stdin.isatty() and not json else "random")
+    human = player == "human"
+    options = api.PlayOptions(
+        as_=player,
+        against=against,
+        rounds=rounds or (1 if human else 100),
+        seed=seed,
+        ask=_ask,
+        on_round=(lambda text: typer.echo(f"\n{text}\n", err=True)) if human else None,
+    )
+    path, text = _read(target)
+    document = api.play(path, text, options)
+    if json:
+        _print_json(document)
+        return
+    for label, game in document["games"].items():
+        counts = ", ".join(f"{name} {count}" for name, count in game["outcomes"].items() if count)
+        chance = "" if game["chance"] is None else f"  (a uniform player: {game['chance']:.2f})"
+        typer.echo(f"{label}: {player} in {options.rounds} rounds: {counts}{chance}")
+
+
+def _ask(question: str) -> str:
+    """Ask a person: the question on stderr, so that stdout holds the result alone."""
+    typer.echo(question, err=True, nl=False)
+    return input()
 
 
 def main() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 
+from gift_dsl.errors import MachineError
 from gift_dsl.plan import FilePrint
 from gift_dsl.settings import shipped
 
@@ -114,3 +115,40 @@ def fingerprint_shipped(names: tuple[str, ...]) -> FilePrint | None:
         return None
     digests = [f"{name}\0{_sha256(shipped('games') / name)}\n" for name in names]
     return FilePrint(", ".join(names), hashlib.sha256("".join(digests).encode()).hexdigest())
+
+
+_READERS: Final[Mapping[str, str]] = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+
+
+def load(source: str, name: str | None, revision: str | None, split: str, folder: Path) -> list[dict[str, Any]]:
+    """The rows of one split of a dataset.
+
+    Args:
+        source: hub id, or a local file (.jsonl, .json, .csv, .parquet) or folder in the hub's layout.
+        name: its configuration.
+        revision: commit of a hub dataset.
+        split: name of the split; a single file is all `train`.
+        folder: relative paths start here.
+
+    Raises:
+        MachineError: it is not there or cannot be read; the message names it and, for a split, those that exist.
+    """
+    import datasets  # pyright: ignore[reportMissingTypeStubs]
+
+    path = folder / Path(source).expanduser() if is_local(source) else None
+    if path is not None and not path.exists():
+        raise MachineError(f"the dataset {source} does not exist (looked for {path})")
+    reader = _READERS.get(path.suffix) if path is not None and path.is_file() else None
+    try:
+        if reader is not None:
+            found = datasets.load_dataset(reader, data_files={split: str(path)}, split=split)
+        else:
+            found = datasets.load_dataset(str(path or source), name=name, revision=revision, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {error}") from error
+    return [dict(cast("Mapping[str, Any]", row)) for row in found]

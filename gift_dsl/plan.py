@@ -349,7 +349,10 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True)
 class RuntimePlan:
-    """Where a run happens. The only block that `plan_hash` leaves out. Relative paths start at `folder`."""
+    """Where a run happens. The only block that `plan_hash` leaves out.
+
+    Relative paths start at `folder`. `base_urls` and `concurrency` (most requests at once) are by endpoint.
+    """
 
     name: str
     run_id: str
@@ -359,6 +362,7 @@ class RuntimePlan:
     output: JsonMap
     trackers: tuple[str, ...]
     base_urls: JsonMap
+    concurrency: JsonMap
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
 from gift_dsl.compiler.stages import compile_stage
 from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
-from gift_dsl.spec.models.opponents import OpponentSpec
+from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _names(given: str | list[str] | dict[str, str] | None) -> list[str]:
 
 def _runtime(context: Context) -> RuntimePlan:
     spec = context.spec
-    urls = {name: item.base_url for name, item in spec.opponents.items() if item.type == "openai"}
+    endpoints = {name: item for name, item in spec.opponents.items() if isinstance(item, OpenAIOpponent)}
     return RuntimePlan(
         name=spec.name,
         run_id=context.run_id,
@@ -81,7 +81,8 @@ def _runtime(context: Context) -> RuntimePlan:
         limits=plain(spec.limits),
         output=plain(spec.output),
         trackers=tuple(spec.trackers),
-        base_urls=urls,
+        base_urls={name: item.base_url for name, item in endpoints.items()},
+        concurrency={name: item.concurrency for name, item in endpoints.items()},
     )
 
 
