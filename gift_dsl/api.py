@@ -384,11 +384,12 @@ def _spec_of_game(game: str, against: str) -> Checked:
 
 
 def _reseated(checked: Checked, against: str) -> list[str]:
-    """Overrides that put one player into every seat that is not trained."""
-    (run,) = checked.runs
-    assert run.context is not None
-    names = [name for name, game in run.context.games.items() if game.spec.opponents is not None]
-    return [f"games.{name}.opponents={against}" for name in names]
+    """Overrides that put one player into every other seat of the games that the last stage plays."""
+    from gift_dsl.plan import leaves
+
+    plan, *_ = checked.plans()
+    names = dict.fromkeys(leaf.game for leaf in leaves(plan.stages[-1].play))
+    return [f"games.{name}.opponents={against}" for name in names if plan.game(name).opponents]
 
 
 def _match_player(context: Context, name: str, games: Collection[str]) -> OpponentPlan:
