@@ -24,12 +24,14 @@ class LoadedRun:
     Attributes:
         id: `axis=value,…`; empty without a sweep.
         choices: value of each axis.
+        written: composed, variables filled: what the files say, put together.
         tree: composed, variables filled, game files inlined.
         spec: the checked spec; None where it has errors.
     """
 
     id: str
     choices: dict[str, str]
+    written: Node
     tree: Node
     spec: Spec | None
 
@@ -77,7 +79,7 @@ def load(path: str, text: str | bytes | None = None, *, sets: Sequence[str] = ()
             tree = inliner.inline(run.tree)
             spec, wrong = check_spec(tree)
             found += [*wrong, *find_secrets(tree)]
-            runs.append(LoadedRun(run.id, run.choices, tree, spec))
+            runs.append(LoadedRun(run.id, run.choices, run.tree, tree, spec))
         found += inliner.diagnostics
     if composed.fragment:
         found = [item for item in found if item.code not in ("missing-key", "unknown-game", "unknown-opponent")]
