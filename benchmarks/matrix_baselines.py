@@ -10,7 +10,6 @@ chance by far measures memory, not equilibria: compare `permute: none` with `ful
 from __future__ import annotations
 
 import argparse
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from itertools import product
@@ -18,16 +17,9 @@ from itertools import product
 from gift_dsl.games.matrix import MatrixParams, facts
 from gift_dsl.games.matrix_rules import MatrixGame, MatrixState, make_matrix_game
 from gift_dsl.rng import stream
+from gift_dsl.stats import wilson
 
 Chooser = Callable[[MatrixState], str]
-
-
-def wilson(successes: int, rounds: int, z: float = 1.96) -> tuple[float, float]:
-    """The score interval of a rate (Wilson 1927)."""
-    rate = successes / rounds
-    centre = (rate + z * z / (2 * rounds)) / (1 + z * z / rounds)
-    half = z / (1 + z * z / rounds) * math.sqrt(rate * (1 - rate) / rounds + z * z / (4 * rounds * rounds))
-    return centre - half, centre + half
 
 
 def learn(game: MatrixGame, states: Sequence[MatrixState], features: Callable[[MatrixState], Hashable]) -> Chooser:
