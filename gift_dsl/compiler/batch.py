@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gift_dsl.compiler.composition import compile_play
 from gift_dsl.compiler.context import Context, Loc
-from gift_dsl.compiler.schedule import nodes_of, task_groups
+from gift_dsl.compiler.schedule import groups_of_tasks, nodes_of, num_tasks
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import AlgorithmPlan, AllOf, AnyOf, BatchPlan, Leaf, Node, Play, leaves
 from gift_dsl.spec.models.algorithm import resolve_algorithm
@@ -27,13 +27,17 @@ def kept_groups(play: Play, algorithm: AlgorithmPlan) -> int:
     """Most groups that selection keeps in one step (StarPO-S: `max(1, floor(keep * groups))`, per task if asked)."""
     if algorithm.keep == 1.0 or algorithm.scope == "global":
         return _kept_of(algorithm.keep, algorithm.groups_per_step)
-    most = 0
-    for node, _ in nodes_of(play):
-        counts = task_groups(node, algorithm.groups_per_step).values()
-        whole = all(count == int(count) for count in counts)
-        kept = sum(_kept_of(algorithm.keep, count) for count in counts)
-        most = max(most, kept if whole else _kept_of(algorithm.keep, algorithm.groups_per_step))
-    return min(most, algorithm.groups_per_step)
+    return max(_kept_per_task(node, algorithm) for node, _ in nodes_of(play))
+
+
+def _kept_per_task(node: Node, algorithm: AlgorithmPlan) -> int:
+    """Most groups kept when groups compete within their task, each task that was played keeping one at least."""
+    groups = algorithm.groups_per_step
+    # Most are kept when all tasks but one have a single group.
+    alone = min(num_tasks(node), groups) - 1
+    most = alone + _kept_of(algorithm.keep, groups - alone)
+    counts = groups_of_tasks(node, groups)
+    return most if counts is None else min(most, sum(_kept_of(algorithm.keep, count) for count in counts))
 
 
 def _rows_of(node: Node) -> int:
@@ -96,9 +100,9 @@ def check(context: Context) -> Iterator[Diagnostic]:
 
 
 def _place(context: Context, index: int, field: str) -> Loc:
-    """Where an algorithm field was written: in the stage, at the top, or nowhere."""
-    own: Loc = ("stages", index, "algorithm", field)
-    return own if context.tree.at(own) is not None else ("algorithm", field)
+    """Where an algorithm field was written: in the stage or at the top; the stage where it has the preset's value."""
+    places: tuple[Loc, ...] = (("stages", index, "algorithm", field), ("algorithm", field))
+    return next((place for place in places if context.tree.at(place) is not None), ("stages", index))
 
 
 def _divisors(number: int, near: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
@@ -20,54 +21,31 @@ def weight_at(schedule: Schedule, step: int) -> float:
     return low + (high - low) * (step - left) / (right - left)
 
 
-def shares(weights: Sequence[float], total: int) -> tuple[int, ...]:
-    """`total` groups dealt by weight, by largest remainder; ties to the earlier part."""
-    exact = [Fraction(weight) * total for weight in weights]
-    whole = sum(Fraction(weight) for weight in weights)
-    quotas = [item / whole for item in exact]
-    dealt = [int(quota) for quota in quotas]
-    order = sorted(range(len(quotas)), key=lambda index: (dealt[index] - quotas[index], index))
-    for index in order[: total - sum(dealt)]:
-        dealt[index] += 1
-    return tuple(dealt)
-
-
-def task_of(node: Node) -> str:
-    """The name under which selection per task counts what a group played."""
-    return node.label if isinstance(node, Leaf) else " + ".join(sorted(leaf_labels(node)))
-
-
-def leaf_labels(node: Node) -> Iterator[str]:
-    """Labels of every leaf below a node, in order."""
+def num_tasks(node: Node) -> int:
+    """How many tasks selection can tell apart in one step: each draw inside an `all_of` makes another one."""
     if isinstance(node, Leaf):
-        yield node.label
-        return
-    for part in node.parts:
-        yield from leaf_labels(part)
+        return 1
+    inner = [num_tasks(part) for part in node.parts]
+    return sum(inner) if isinstance(node, AnyOf) else math.prod(inner)
 
 
-def task_groups(node: Node, groups: int, step: int = 0) -> Mapping[str, float]:
-    """Expected number of groups of each task in one step.
-
-    A draw inside an `all_of` does not make tasks: the group is one task.
-    """
+def groups_of_tasks(node: Node, groups: int) -> tuple[int, ...] | None:
+    """Most groups of each task in any step; None where the step decides: by a draw, a moving weight or a rotation."""
     if not isinstance(node, AnyOf):
-        return {task_of(node): float(groups)}
-    weights = [weight_at(part.weight, step) for part in node.parts]
-    dealt: Sequence[float]
-    if node.draw == "balanced" and groups >= len(node.parts):
-        dealt = shares(weights, groups)
-    else:
-        dealt = [groups * weight / sum(weights) for weight in weights]
-    found: dict[str, float] = {}
-    for part, count in zip(node.parts, dealt, strict=True):
-        for task, number in _inner(part, count, step).items():
-            found[task] = found.get(task, 0.0) + number
-    return found
-
-
-def _inner(part: Node, count: float, step: int) -> Mapping[str, float]:
-    return task_groups(part, int(count), step) if count == int(count) else {task_of(part): count}
+        return (groups,) if num_tasks(node) == 1 else None
+    if node.draw == "random" or any(len(part.weight) > 1 for part in node.parts):
+        return None
+    weights = [Fraction(part.weight[0][1]) for part in node.parts]
+    quotas = [groups * weight / sum(weights) for weight in weights]
+    if any(0 < quota < 1 for quota in quotas):
+        return None
+    found: list[int] = []
+    for part, quota in zip(node.parts, quotas, strict=True):
+        inner = groups_of_tasks(part, math.ceil(quota)) if quota else ()
+        if inner is None or (num_tasks(part) > 1 and quota.denominator > 1):
+            return None
+        found += inner
+    return tuple(found)
 
 
 def leaf_plays(node: Node, episodes: float, step: int = 0) -> Mapping[str, float]:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gift_dsl.compiler.schedule import average_plays, cycle, leaf_plays, shares, task_groups, weight_at
+from gift_dsl.compiler.schedule import average_plays, cycle, groups_of_tasks, leaf_plays, num_tasks, weight_at
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, RolloutPlan
 
 ONE = ((0, 1.0),)
@@ -23,44 +21,28 @@ def mixed(*parts: object, draw: str = "balanced") -> AnyOf:
     return AnyOf(parts, ONE, draw)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("weights", "total", "dealt"),
-    [
-        ((1, 1, 1), 12, (4, 4, 4)),
-        ((1, 1, 1), 8, (3, 3, 2)),
-        ((1, 1), 1, (1, 0)),
-        ((2, 1), 9, (6, 3)),
-        ((1, 1, 1, 1), 16, (4, 4, 4, 4)),
-        ((0.5, 0.25, 0.25), 5, (3, 1, 1)),
-    ],
-)
-def test_groups_are_dealt_by_largest_remainder_and_ties_go_to_the_earlier_part(weights, total, dealt):
-    assert shares(weights, total) == dealt
-
-
-@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.integers(0, 200))
-def test_dealing_gives_out_every_group_and_is_never_off_by_one_or_more(weights, total):
-    dealt = shares(weights, total)
-    assert sum(dealt) == total
-    for weight, count in zip(weights, dealt, strict=True):
-        assert abs(count - total * weight / sum(weights)) < 1 + 1e-9
-
-
 def test_a_weight_is_linear_between_its_points_and_constant_outside():
     schedule = ((10, 1.0), (20, 3.0))
     assert [weight_at(schedule, step) for step in (0, 10, 15, 20, 99)] == [1, 1, 2, 3, 3]
 
 
 def test_the_mixed_setting_of_three_games_plays_four_groups_of_each():
-    assert task_groups(mixed(leaf("math"), leaf("matrix"), leaf("ttt")), 12) == {"math": 4, "matrix": 4, "ttt": 4}
+    assert groups_of_tasks(mixed(leaf("math"), leaf("matrix"), leaf("ttt")), 12) == (4, 4, 4)
 
 
 def test_a_nested_composition_is_one_task():
-    assert task_groups(nested(leaf("b"), leaf("a")), 8) == {"a + b": 8}
+    assert num_tasks(nested(leaf("b"), leaf("a"))) == 1
+    assert groups_of_tasks(nested(leaf("b"), leaf("a")), 8) == (8,)
 
 
 def test_a_draw_inside_a_draw_deals_the_share_of_its_part():
-    assert task_groups(mixed(leaf("a"), mixed(leaf("b"), leaf("c"))), 8) == {"a": 4, "b": 2, "c": 2}
+    assert groups_of_tasks(mixed(leaf("a"), mixed(leaf("b"), leaf("c"))), 8) == (4, 2, 2)
+
+
+def test_draws_inside_an_episode_make_a_task_of_each_combination():
+    episode = nested(mixed(leaf("a"), leaf("b")), mixed(leaf("c"), leaf("d"), leaf("e")))  # type: ignore[arg-type]
+    assert num_tasks(episode) == 6
+    assert groups_of_tasks(episode, 12) is None
 
 
 def test_a_nested_episode_plays_each_part_once_and_a_mixed_one_a_share_of_each():
