@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gift_dsl.errors import Diagnostic, Span, SpecError, UsageError
+from gift_dsl.errors import Diagnostic, GiftError, Span, SpecError, UsageError
 
 if TYPE_CHECKING:
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.context import Context
-    from gift_dsl.plan import OpponentPlan, Plan
+    from gift_dsl.plan import GamePlan, OpponentPlan, Plan
     from gift_dsl.records import Group
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
@@ -73,6 +74,7 @@ def check_spec(
     Returns:
         Every finding at once, and the compiled runs where there is no error.
     """
+    from gift_dsl.spec.consequences import without_consequences
     from gift_dsl.spec.load import load
     from gift_dsl.spec.render import deduplicate
 
@@ -90,7 +92,7 @@ def check_spec(
         CheckedRun(run.id, run.choices, run.written, context, made)
         for run, context, made in zip(loaded.runs, contexts, compiled, strict=True)
     ]
-    return Checked(path, tuple(runs), loaded.sources, tuple(deduplicate(found)), loaded.fragment)
+    return Checked(path, tuple(runs), loaded.sources, tuple(deduplicate(without_consequences(found))), loaded.fragment)
 
 
 def _check_run(loaded: Loaded, run: LoadedRun, found: list[Diagnostic]) -> Context | None:
@@ -290,6 +292,22 @@ def init_project(folder: Path, start: str = "quickstart") -> list[Path]:
 OUTCOMES = ("success", "draw", "loss", "bad_format", "illegal_action", "void")
 
 
+class PlayInterrupted(KeyboardInterrupt):  # noqa: N818 - what happened, as for a KeyboardInterrupt
+    """Somebody pressed Ctrl-C while `play` played. `document` holds the rounds that were over by then."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        super().__init__(f"interrupted after {document['played']} rounds")
+
+
+class PlayFailed(GiftError):  # noqa: N818 - what happened, as for TooManyVoids
+    """More plays of a game than its `max_void_share` allows have no result. `document` holds all that was played."""
+
+    def __init__(self, message: str, document: dict[str, Any]) -> None:
+        self.document = document
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True)
 class PlayOptions:
     """How `play` plays.
@@ -326,6 +344,8 @@ def play(target: str, text: str | bytes | None = None, options: PlayOptions | No
         SpecError: the spec has errors.
         UsageError: a name is not known, or a player cannot play this game.
         MachineError: a key, dataset or package is missing.
+        PlayFailed: too many plays have no result, because players gave no answer.
+        PlayInterrupted: Ctrl-C. Whoever was asked is no longer waited for.
     """
     from gift_dsl.plan import leaves
     from gift_dsl.players.make import Services, host_limits
@@ -339,16 +359,21 @@ def play(target: str, text: str | bytes | None = None, options: PlayOptions | No
     runtime = plan.runtime
     limits = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
     services = Services(Network(limits), base_urls=runtime.base_urls, find_key=_find_key, ask=options.ask)
-    on_round = options.on_round
+    over: list[Group] = []
 
     def tell(groups: Sequence[Group]) -> None:
-        for group in groups:
-            for trajectory in group.trajectories:
-                if on_round is not None:
-                    on_round(", ".join(f"{part.label}: {part.outcome}" for part in trajectory.parts))
+        over.extend(groups)
+        for trajectory in (one for group in groups for one in group.trajectories):
+            if options.on_round is not None:
+                options.on_round(", ".join(f"{part.label}: {part.outcome}" for part in trajectory.parts))
 
-    groups = play_match(Match(plan, stage, player, options.rounds, options.seed), services, tell)
-    return _play_document(target, options, groups)
+    try:
+        groups = play_match(Match(plan, stage, player, options.rounds, options.seed), services, tell)
+    except KeyboardInterrupt:
+        raise PlayInterrupted(_play_document(target, options, over, interrupted=True)) from None
+    document = _play_document(target, options, groups)
+    _refuse_voids(stage, document)
+    return document
 
 
 def _match_plan(target: str, text: str | bytes | None, options: PlayOptions) -> tuple[Plan, Context]:
@@ -418,28 +443,55 @@ def _find_key(env_name: str | None, base_url: str) -> str | None:
     return resolve_key(env_name, base_url, load_key_bindings())
 
 
-def _play_document(target: str, options: PlayOptions, groups: Sequence[Group]) -> dict[str, Any]:
+def _refuse_voids(stage: StagePlan, document: dict[str, Any]) -> None:
+    """Raises PlayFailed, with the endpoints and their failures, where a game has too many plays without a result."""
+    from gift_dsl.plan import leaves
+
+    found: list[str] = []
+    for leaf in leaves(stage.play):
+        game = document["games"].get(leaf.label)
+        if game is None:
+            continue
+        plays = sum(game["outcomes"].values()) - game["outcomes"]["unplayed"]
+        void, share = game["outcomes"]["void"], leaf.rollout.max_void_share
+        if void > share * plays + 1e-9:
+            reasons = "; ".join(f"{reason} ({count} times)" for reason, count in game["failures"].items())
+            found.append(
+                f"{void} of the {plays} plays of {leaf.label} have no result, more than the {share:.0%} that "
+                f"`max_void_share` allows: {reasons}"
+            )
+    if found:
+        raise PlayFailed("\n".join(found), document)
+
+
+def _play_document(
+    target: str, options: PlayOptions, groups: Sequence[Group], *, interrupted: bool = False
+) -> dict[str, Any]:
     parts = [part for group in groups for trajectory in group.trajectories for part in trajectory.parts]
-    games: dict[str, dict[str, Any]] = {}
-    for label in dict.fromkeys(part.label for part in parts):
-        mine = [part for part in parts if part.label == label]
-        counts = {name: sum(part.outcome == name for part in mine) for name in (*OUTCOMES, "unplayed")}
-        rewards = [part.reward for part in mine if part.reward is not None]
-        chances = [part.chance for part in mine if part.chance is not None]
-        games[label] = {
-            "outcomes": counts,
-            "mean_reward": round(sum(rewards) / len(rewards), 6) if rewards else None,
-            "chance": round(sum(chances) / len(chances), 6) if chances else None,
-            "opponent_illegal": sum(part.opponent_illegal for part in mine),
-        }
-    total = {name: sum(game["outcomes"][name] for game in games.values()) for name in OUTCOMES}
+    labels = dict.fromkeys(part.label for part in parts)
+    games = {label: _play_counts([part for part in parts if part.label == label]) for label in labels}
     return {
         "schema": "gift-play/1",
         "target": target,
         "as": options.as_,
         "against": options.against,
         "rounds": options.rounds,
+        "played": sum(len(group.trajectories) for group in groups),
+        "interrupted": interrupted,
         "seed": options.seed,
-        "outcomes": total,
+        "outcomes": {name: sum(game["outcomes"][name] for game in games.values()) for name in OUTCOMES},
         "games": games,
+    }
+
+
+def _play_counts(parts: Sequence[PartRecord]) -> dict[str, Any]:
+    """How the plays of one game went; `failures` are the reasons of void ones, the commonest first."""
+    rewards = [part.reward for part in parts if part.reward is not None]
+    chances = [part.chance for part in parts if part.chance is not None]
+    return {
+        "outcomes": {name: sum(part.outcome == name for part in parts) for name in (*OUTCOMES, "unplayed")},
+        "mean_reward": round(sum(rewards) / len(rewards), 6) if rewards else None,
+        "chance": round(sum(chances) / len(chances), 6) if chances else None,
+        "opponent_illegal": sum(part.opponent_illegal for part in parts),
+        "failures": dict(Counter(str(part.reason) for part in parts if part.outcome == "void").most_common()),
     }

@@ -297,14 +297,29 @@ def play(
         on_round=(lambda text: typer.echo(f"\n{text}\n", err=True)) if human else None,
     )
     path, text = _read(target)
-    document = api.play(path, text, options)
+    try:
+        _print_play(api.play(path, text, options), json)
+    except api.PlayInterrupted as stop:
+        _print_play(stop.document, json)
+        typer.echo(f"gift: {stop}", err=True)
+        raise typer.Exit(130) from None
+    except api.PlayFailed as failure:
+        _print_play(failure.document, json)
+        raise
+
+
+def _print_play(document: dict[str, Any], json: bool) -> None:
+    """What was played: one document, or a line for each game and for each reason why nobody could tell how it went."""
     if json:
         _print_json(document)
         return
+    rounds = f"{document['played']} of {document['rounds']}" if document["interrupted"] else document["rounds"]
     for label, game in document["games"].items():
         counts = ", ".join(f"{name} {count}" for name, count in game["outcomes"].items() if count)
         chance = "" if game["chance"] is None else f"  (a uniform player: {game['chance']:.2f})"
-        typer.echo(f"{label}: {player} in {options.rounds} rounds: {counts}{chance}")
+        typer.echo(f"{label}: {document['as']} in {rounds} rounds: {counts}{chance}")
+        for reason, count in game["failures"].items():
+            typer.echo(f"  void {count}: {reason}")
 
 
 def _ask(question: str) -> str:
