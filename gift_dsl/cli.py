@@ -322,6 +322,43 @@ def _print_play(document: dict[str, Any], json: bool) -> None:
             typer.echo(f"  void {count}: {reason}")
 
 
+game_app = typer.Typer(help="Try to break a game.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(game_app, name="game")
+
+
+@game_app.callback()
+def game_root() -> None:
+    """Try to break a game."""
+
+
+@game_app.command("test")
+def game_test(
+    target: Annotated[
+        str | None, typer.Argument(metavar="GAME", help="Game, game file (.yaml), or family of a plugin.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every shipped game, as a table.")] = False,
+    plays: Annotated[int, typer.Option(min=1, help="Random plays that each law looks at.")] = 50,
+    json: Json = False,
+) -> None:
+    """Run the suite of laws over a game: it must keep every one that applies."""
+    from gift_dsl import api
+
+    if (target is None) == (not all_):
+        raise UsageError("name one game, or say --all")
+    documents = [api.test_game(name, plays) for name in (api.games_to_test() if target is None else (target,))]
+    if json:
+        _print_json(documents[0] if target is not None else {"schema": "gift-game-test/1", "games": documents})
+    elif target is None:
+        typer.echo(api.law_table(documents))
+    else:
+        for law in documents[0]["laws"]:
+            mark = "broken" if law["problem"] else "kept" if law["applies"] else "-"
+            why = f": {law['problem']} (play {law['seed']})" if law["problem"] else ""
+            typer.echo(f"{mark:<7} {law['name']:<14} {law['text']}{why}")
+    if not all(document["ok"] for document in documents):
+        raise typer.Exit(1)
+
+
 def _ask(question: str) -> str:
     """Ask a person: the question on stderr, so that stdout holds the result alone."""
     typer.echo(question, err=True, nl=False)
