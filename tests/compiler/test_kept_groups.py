@@ -16,7 +16,7 @@ COMPOSITIONS = {
     "equal parts": "{any_of: [sums, matrix, tictactoe]}",
     "weighted parts": "{any_of: [{play: sums, weight: 5}, {play: matrix, weight: 2}, tictactoe]}",
     "parts drawn at random": "{any_of: [sums, matrix, tictactoe], draw: random}",
-    "moving weights": "{any_of: [{play: sums, weight: [[0, 9], [20, 0]]}, {play: spy, weight: [[5, 0], [9, 4]]}, matrix]}",
+    "moving weights": "{any_of: [{play: sums, weight: [[0, 9], [20, 0]]}, {play: spy, weight: [[5, 0], [9, 4]]}]}",
     "a draw inside a draw": "{any_of: [{any_of: [sums, matrix]}, tictactoe, spy]}",
     "draws inside an episode": "{all_of: [{any_of: [sums, matrix]}, {any_of: [tictactoe, spy]}]}",
     "parts in turn": "{in_turn: [sums, {any_of: [matrix, tictactoe]}], blocks: [1, 2]}",
