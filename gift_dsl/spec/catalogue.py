@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -81,7 +82,8 @@ def _with_value(item: FieldDoc, values: Mapping[str, Any]) -> FieldDoc:
     return FieldDoc(item.name, item.forms, False, values[item.name], item.description, item.hashed)
 
 
-def all_game_types() -> dict[str, GameType]:
+@lru_cache(maxsize=1)
+def all_game_types() -> Mapping[str, GameType]:
     """Every type of game by name: shipped games, then families, then plugins.
 
     Raises:
@@ -89,11 +91,12 @@ def all_game_types() -> dict[str, GameType]:
     """
     found = {name: _shipped_game(name) for name in shipped_games()}
     found |= {name: GameType(name, item, {}, item.description, "family") for name, item in FAMILIES.items()}
-    return found | {
+    found |= {
         name: GameType(name, item, {}, item.description, "plugin")
         for name, item in plugin_families().items()
         if name not in found
     }
+    return MappingProxyType(found)
 
 
 def _shipped_game(name: str) -> GameType:

@@ -138,12 +138,17 @@ _FILES: Final[Mapping[str, Code]] = {
         "Remove one of them.",
         files={"own.yaml": "type: board\n"},
     ),
-    "prompt-file": Code(
+    "prompt-file-missing": Code(
         "error",
-        "The template file of a prompt cannot be read: it is not there, lies outside the folder of the spec, or is no "
-        "text in UTF-8 of at most 1 MiB.",
+        "`file` of a prompt names a template that is not there.",
         "games: {ttt: {type: tictactoe, opponents: random, prompt: {file: ttt.j2}}}",
-        "Put the file beside the spec, or the template into `prompt.template`.",
+        "Paths are relative to the file that names the template; or write it into `prompt.template`.",
+    ),
+    "prompt-file-outside": Code(
+        "error",
+        "`file` of a prompt leads out of the project, as `extends` must not either.",
+        "games: {ttt: {type: tictactoe, opponents: random, prompt: {file: /etc/ttt.j2}}}",
+        "Copy the template into the project.",
     ),
     "prompt-source": Code(
         "error",
@@ -151,11 +156,18 @@ _FILES: Final[Mapping[str, Code]] = {
         'games: {ttt: {type: tictactoe, opponents: random, prompt: {file: ttt.j2, template: "{{ cells }}"}}}',
         "Remove one of them.",
     ),
-    "missing-file": Code(
+    "chat-template-missing": Code(
         "error",
-        "The chat template that the model should use is not there.",
+        "`model.chat_template` names a file that is not there. A text with a brace or a line break is the template "
+        "itself.",
         "model: {source: tiny, chat_template: chat.jinja}",
-        "Paths are relative to the folder of the spec.",
+        "Paths are relative to the file that names the template.",
+    ),
+    "chat-template-outside": Code(
+        "error",
+        "`model.chat_template` leads out of the project, as `extends` must not either.",
+        "model: {source: tiny, chat_template: ../../chat.jinja}",
+        "Copy the template into the project.",
     ),
 }
 
@@ -579,6 +591,13 @@ _MEANING: Final[Mapping[str, Code]] = {
         "`model.tiny` sizes the built-in model, and the model is another one.",
         "model: {source: Qwen/Qwen2.5-0.5B-Instruct, tiny: {layers: 4}}",
         "Write `source: tiny`, or remove `tiny`.",
+    ),
+    "unknown-lora-target": Code(
+        "error",
+        "`lora.target_modules` names a linear layer that the model does not have, so that nothing would be trained "
+        "there.",
+        "model: {source: tiny, lora: {target_modules: [query]}}",
+        "The hint names the layers; `all-linear` takes all of them.",
     ),
     "data-source": Code(
         "error",

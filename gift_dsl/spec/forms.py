@@ -51,6 +51,7 @@ class Form:
         inner: forms of what is inside: of the items of a list, of each place of a tuple, of the entries of a map.
         model: the model of a map with fixed keys.
         ref: the section whose names a text must be one of (`games`, `opponents`); empty for other texts.
+        names: what the keys of a map must obey, where they are free.
     """
 
     kind: Kind
@@ -59,6 +60,7 @@ class Form:
     inner: tuple[tuple[Form, ...], ...] = ()
     model: type[Strict] | None = None
     ref: str = ""
+    names: Bounds = NO_BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,9 @@ def _single(bare: Any) -> Form:
         return Form("list", inner=(forms_of(args[0]),))
     if origin is tuple:
         return Form("tuple", inner=tuple(forms_of(arg) for arg in args))
-    return Form("map", inner=(forms_of(args[1]),)) if origin is dict else Form("any")
+    if origin is dict:
+        return Form("map", inner=(forms_of(args[1]),), names=_bounds(unwrap(args[0])[1]))
+    return Form("any")
 
 
 @lru_cache(maxsize=512)

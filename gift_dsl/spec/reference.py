@@ -240,7 +240,7 @@ def _matches(entry: Entry, tokens: Sequence[str], steps: Sequence[Step]) -> bool
         return True
     if not step.holds or not rest:
         return False
-    own = rest[0] in entry.kinds or rest[0] not in {*kinds_of(step.key), *keys_below(step.key)}
+    own = rest[0] in entry.kinds or rest[0] not in kinds_of(step.key) | keys_below(step.key)
     return own and _matches(entry, rest[1:], steps[1:])
 
 
@@ -251,13 +251,14 @@ def keys_below(key: str) -> frozenset[str]:
     return frozenset(after.key for way in ways for before, after in pairwise(way) if before.key == key)
 
 
-def kinds_of(key: str) -> Sequence[str]:
+@lru_cache(maxsize=64)
+def kinds_of(key: str) -> frozenset[str]:
     """What `type` may say below a key."""
     if key == "games":
-        from gift_dsl.spec.inline import game_types
+        from gift_dsl.spec.catalogue import all_game_types
 
-        return (*game_types(), *COMPOSITIONS)
-    return tuple(_KINDS.get(key, ()))
+        return frozenset({*all_game_types(), *COMPOSITIONS})
+    return frozenset(_KINDS.get(key, ()))
 
 
 _ON_THE_WAY: Final = frozenset({"play", *COMPOSITIONS})

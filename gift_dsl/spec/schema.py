@@ -276,6 +276,8 @@ class _Writer:
             found |= {"prefixItems": items, "items": False, "minItems": len(items)}
         elif form.kind == "map":
             found["additionalProperties"] = self.value(form.inner[0], nullable=True)
+            if form.names.pattern is not None:
+                found["propertyNames"] = {"pattern": form.names.pattern, "maxLength": form.names.longest}
         elif form.ref == "opponents":
             found["examples"] = list(PREDEFINED)
         return found
