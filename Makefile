@@ -1,7 +1,8 @@
 # make quickstart   install, then check and plan the smallest spec
 # make test         install with the tools, then everything CI does
-# make check        formatting, lint, types, layers; no tests
+# make check        formatting, lint, types, layers, generated pages; no tests
 # make coverage     every branch of the core is taken by a test, or it fails
+# make docs         write the pages and the schema that are made from the sources
 # make format       let ruff mend what it can
 #
 # PYTHON       the interpreter that the environment is made from (3.11 to 3.14)
@@ -22,7 +23,7 @@ INSTALL_TORCH = $(if $(TORCH_INDEX),$(PIP) install --index-url "$(TORCH_INDEX)" 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart test check coverage format
+.PHONY: quickstart test check coverage docs format
 
 quickstart: $(VENV)/installed
 	$(BIN)/gift validate specs/quickstart.yaml
@@ -36,9 +37,13 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
 
 coverage: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-fail-under=100
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python scripts/generate_docs.py
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
