@@ -344,7 +344,11 @@ def words(body):
     """The values that an editor offers for a key."""
     if "$ref" in body:
         return words(SCHEMA["$defs"][body["$ref"].removeprefix("#/$defs/")])
-    return [*body.get("enum", ()), *body.get("examples", ()), *(w for part in body.get("anyOf", ()) for w in words(part))]
+    return [
+        *body.get("enum", ()),
+        *body.get("examples", ()),
+        *(w for part in body.get("anyOf", ()) for w in words(part)),
+    ]
 
 
 def test_a_stranger_is_offered_all_that_a_spec_for_two_games_and_a_pool_needs():
