@@ -13,8 +13,8 @@ from gift_dsl.errors import Diagnostic, GiftError, Span, SpecError, UsageError
 if TYPE_CHECKING:
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.context import Context
-    from gift_dsl.plan import GamePlan, OpponentPlan, Plan
-    from gift_dsl.records import Group
+    from gift_dsl.plan import GamePlan, OpponentPlan, Plan, StagePlan
+    from gift_dsl.records import Group, PartRecord
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
 
@@ -292,7 +292,7 @@ def init_project(folder: Path, start: str = "quickstart") -> list[Path]:
 OUTCOMES = ("success", "draw", "loss", "bad_format", "illegal_action", "void")
 
 
-class PlayInterrupted(KeyboardInterrupt):  # noqa: N818 - what happened, as for a KeyboardInterrupt
+class PlayInterrupted(KeyboardInterrupt):
     """Somebody pressed Ctrl-C while `play` played. `document` holds the rounds that were over by then."""
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -495,3 +495,62 @@ def _play_counts(parts: Sequence[PartRecord]) -> dict[str, Any]:
         "opponent_illegal": sum(part.opponent_illegal for part in parts),
         "failures": dict(Counter(str(part.reason) for part in parts if part.outcome == "void").most_common()),
     }
+
+
+def games_to_test() -> tuple[str, ...]:
+    """Shipped games that can be played by their name alone."""
+    from gift_dsl.spec.inline import shipped_games
+
+    return (*(name for name in shipped_games() if name != "math"), "matrix_games", "whos_the_spy")
+
+
+def test_game(target: str, plays: int = 50) -> dict[str, Any]:
+    """Try to break every law with a game.
+
+    Args:
+        target: a shipped game, a family of a plugin, or a game file.
+        plays: random plays that each law looks at.
+
+    Raises:
+        UsageError: there is no such game, or it cannot be made from its name alone.
+    """
+    from gift_dsl.games.build import build
+    from gift_dsl.games.laws import LAWS, check_game
+
+    plan = _game_alone(target)
+    findings = {finding.law: finding for finding in check_game(build(plan), range(plays))}
+    laws = [
+        {
+            "name": law.name,
+            "text": law.text,
+            "applies": findings[law.name].applies,
+            "problem": findings[law.name].problem,
+            "seed": findings[law.name].seed,
+        }
+        for law in LAWS
+    ]
+    ok = all(law["problem"] is None for law in laws)
+    return {"schema": "gift-game-test/1", "game": target, "family": plan.family, "plays": plays, "ok": ok, "laws": laws}
+
+
+def _game_alone(target: str) -> GamePlan:
+    if not target.endswith((".yaml", ".yml")):
+        plan, _ = _match_plan(target, None, PlayOptions())
+        return plan.games[0]
+    head = "gift: 1\nname: test\nmodel: {source: ./nobody}\ngames:\n"
+    tail = "\nstages:\n  - {name: play, type: grpo, play: game, until: {steps: 1}}\n"
+    checked = check_spec("-", f"{head}  game: {{file: {target!r}}}{tail}")
+    if {item.code for item in checked.diagnostics if item.severity == "error"} == {"missing-opponents"}:
+        checked = check_spec("-", f"{head}  game: {{file: {target!r}, opponents: random}}{tail}")
+    return checked.plans()[0].games[0]
+
+
+def law_table(documents: Sequence[dict[str, Any]]) -> str:
+    """Games by laws as a Markdown table, with the laws in words below it."""
+    names = [law["name"] for law in documents[0]["laws"]]
+    rows = ["| game | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for document in documents:
+        marks = ["BROKEN" if law["problem"] else "yes" if law["applies"] else "-" for law in document["laws"]]
+        rows.append(f"| {document['game']} | " + " | ".join(marks) + " |")
+    words = [f"- `{law['name']}`: {law['text']}" for law in documents[0]["laws"]]
+    return "\n".join([*rows, "", "`-`: there is nothing of the kind in this game.", "", *words])
