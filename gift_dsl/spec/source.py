@@ -16,7 +16,7 @@ from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.spec.events import Event, EventKind, Mark, YamlSyntaxError, parse_events
-from gift_dsl.spec.node import CHARACTERS_PER_NODE, Node, Style, mapping, null, scalar, sequence
+from gift_dsl.spec.node import CHARACTERS_PER_NODE, Node, Style, mapping, scalar, sequence
 from gift_dsl.spec.scalars import resolve
 from gift_dsl.spec.suggest import did_you_mean
 from gift_dsl.spec.syntax import ODD_SPACES, explain, split_lines
@@ -235,7 +235,7 @@ class _Builder:
         if target is None:
             hint = did_you_mean(name, self._anchors) or "if it is text, put it in quotes"
             self._report("yaml-alias", f"there is no anchor `&{name}` above", self._event_span(event), hint)
-            target = null(self._event_span(event))
+            target = scalar("text", f"*{name}", self._event_span(event), f"*{name}")
         if len(self.stack) + target.height > MAX_DEPTH:
             self._too_deep(event)
         self._grow(target.size, event)
@@ -277,7 +277,7 @@ class _Builder:
         raw = self.text[event.start.index : event.end.index]
         if isinstance(value, float) and not math.isfinite(value):
             self._report("yaml-nan", f"a number must be finite, and `{event.text[:40]}` is not", span)
-            kind, value = "null", None
+            value = 0.0
         return scalar(kind, value, span, raw)
 
     def _text(self, event: Event, span: Span) -> Node:
@@ -379,6 +379,8 @@ class _Builder:
             path = re.split(r"[},]|:\s", self._rest_of_line(key.end._replace(index=start)))[0].rstrip()
             hint = f'write "{path}": ...'
             self._report("yaml-syntax", "inside braces a path with brackets needs quotes", key.span, hint)
+        elif key.text.endswith(":"):
+            self._report("yaml-syntax", "a space must follow the colon", key.span, f"write `{key.text} ...`")
         elif glued := _GLUED.match(key.text):
             self._report("yaml-syntax", "a space must follow the colon", key.span, f"write `{glued[1]}: {glued[2]}`")
         else:
