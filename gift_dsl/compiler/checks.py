@@ -33,14 +33,14 @@ SHAPE_PASSES: Final[tuple[Pass, ...]] = (
     prompts.check,
     keys.check,
     evaluation.check,
+    model.check,
+    pins.check,
 )
 """These need only what a spec says; the others compile compositions, so they run when these find no error."""
 MEANING_PASSES: Final[tuple[Pass, ...]] = (
     budget.check,
     batch.check,
     credit.check,
-    model.check,
-    pins.check,
     unused.check,
 )
 

@@ -11,11 +11,10 @@ from gift_dsl.errors import Diagnostic, Note, Severity, Span
 from gift_dsl.games.families import get_family
 from gift_dsl.games.game import Family, GameFacts
 from gift_dsl.games.params import make_params
-from gift_dsl.spec.check import dotted
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.opponents import OPPONENT_TYPES, PREDEFINED, OpponentSpec
 from gift_dsl.spec.models.spec import Spec
-from gift_dsl.spec.node import Node
+from gift_dsl.spec.node import Node, dotted
 
 Loc = tuple[str | int, ...]
 

@@ -62,7 +62,7 @@ def compile_model(context: Context) -> ModelPlan:
         from_run=model.from_run.run if model.from_run is not None else None,
         from_step=model.from_run.step if model.from_run is not None else None,
         tokenizer=model.tokenizer,
-        chat_template=_template(context, model.chat_template),
+        chat_template=model.chat_template,  # a file has been inlined
         compute=spec.precision,
         weights=model.weights,
         lora=adapters,
@@ -73,20 +73,13 @@ def compile_model(context: Context) -> ModelPlan:
     )
 
 
-def _template(context: Context, file: str | None) -> str | None:
-    return None if file is None else (context.folder / file).read_text(encoding="utf-8")
-
-
 def check(context: Context) -> Iterator[Diagnostic]:
-    """Weights stored in a format that the learning rate cannot move; files that are not there; unpinned sources."""
+    """Weights stored in a format that the learning rate cannot move; unpinned sources."""
     model = context.spec.model
     sizes = model.tiny
     if sizes is not None and sizes.hidden_size % sizes.heads:
         message = f"`hidden_size: {sizes.hidden_size}` is not a multiple of `heads: {sizes.heads}`"
         yield context.finding("bad-params", message, ("model", "tiny"), at_key=True)
-    if model.chat_template is not None and not (context.folder / model.chat_template).is_file():
-        message = f"the chat template file `{model.chat_template}` does not exist"
-        yield context.finding("missing-file", message, ("model", "chat_template"))
     if model.source is not None and is_local(model.source) and model.revision is not None:
         message = "`revision` names a commit of the hub, but the source is a local folder"
         yield context.finding("no-effect", message, ("model", "revision"), severity="warning", at_key=True)

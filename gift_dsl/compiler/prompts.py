@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 from gift_dsl.compiler.context import BoundGame, Context, Loc
-from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.plan import PromptPlan
 from gift_dsl.prompts.library import COMMON, VARIABLES, load_template, shipped_templates
-from gift_dsl.spec.models.games import PromptSpec
+from gift_dsl.spec.node import Node
 
 ANSWER_VARIABLES: Final = frozenset({"max_tokens", "think", "tag"})
 
@@ -33,17 +33,10 @@ def _observations(game: BoundGame) -> tuple[str, ...]:
     return tuple(load_template(name) for name in names[game.spec.prompt.wording])
 
 
-def own_template(context: Context, prompt: PromptSpec) -> str | None:
-    """The template that the spec itself brings, inline or as a file beside it."""
-    if prompt.file is not None:
-        return (context.folder / prompt.file).read_text(encoding="utf-8")
-    return prompt.template
-
-
 def compile_prompt(context: Context, game: BoundGame) -> PromptPlan:
     """The texts of a game's prompts."""
     prompt, answer = game.spec.prompt, game.spec.answer
-    own = own_template(context, prompt)
+    own = prompt.template  # that of a file has been inlined
     compact = ".compact" if prompt.wording == "compact" else ""
     return PromptPlan(
         observations=(own,) if own is not None else _observations(game),
@@ -64,59 +57,39 @@ def check(context: Context) -> Iterator[Diagnostic]:
     for name, game in context.games.items():
         path: Loc = ("games", name, "prompt")
         prompt = game.spec.prompt
-        if prompt.file is not None and prompt.template is not None:
-            message = f"`games.{name}.prompt` has both a `template` and a `file`"
-            yield context.finding("prompt-source", message, (*path, "file"), at_key=True, hint="remove one of them")
-        elif prompt.file is not None:
-            yield from _file(context, (*path, "file"), prompt.file, variables(game))
-        elif prompt.template is not None:
+        if prompt.template is not None:
             yield from _inline(context, (*path, "template"), prompt.template, variables(game))
         if prompt.answer is not None:
             yield from _inline(context, (*path, "answer"), prompt.answer, ANSWER_VARIABLES)
 
 
 def _inline(context: Context, path: Loc, text: str, known: frozenset[str]) -> Iterator[Diagnostic]:
-    """Problems of a template inside the spec: line in the file = line of the block + line in the template."""
+    """Problems of a template, at their line where the file has the template's lines as they are."""
     from gift_dsl.prompts.subset import check_template
 
-    node = context.tree.at(path)
-    block = node is not None and node.style in ("literal", "folded")
     for problem in check_template(text, known):
-        span = context.span(path)
-        if node is not None and block:
-            line = node.span.line + problem.line
-            span = Span(span.file, line, 1, line, 1)
-        elif problem.line > 1:
-            span = Span(span.file, span.line + problem.line - 1, 1, span.line + problem.line - 1, 1)
         finding = context.finding(problem.code, problem.message, path, hint=problem.hint)
-        yield Diagnostic(finding.code, finding.message, span, "error", finding.hint, finding.path)
+        node = context.tree.at(path)
+        if node is not None and node.origin is not None:
+            written = replace(node, span=node.origin, origin=None)
+            note = Note("the text comes from here", line_span(written, problem.line) or node.origin)
+            yield replace(finding, notes=(note,))
+        else:
+            yield replace(finding, span=(line_span(node, problem.line) if node else None) or finding.span)
 
 
-def _file(context: Context, path: Loc, file: str, known: frozenset[str]) -> Iterator[Diagnostic]:
-    from gift_dsl.prompts.subset import check_template
+def line_span(node: Node, line: int) -> Span | None:
+    """Where a line of a text (from 1) was written; None where the lines of the text are not those of the file.
 
-    try:
-        text = _read(context.folder, file)
-    except (OSError, ValueError) as error:
-        yield context.finding("prompt-file", f"the template file `{file}` cannot be read: {error}", path)
-        return
-    for problem in check_template(text, known):
-        message = f"{file}:{problem.line}: {problem.message}"
-        yield context.finding(problem.code, message, path, hint=problem.hint)
-
-
-def _read(folder: Path, file: str) -> str:
-    """A text file below the spec's folder.
-
-    Raises:
-        OSError: it is not there, or not a regular file.
-        ValueError: the path leaves the folder, or the file is too large or not UTF-8.
+    They are in a `|` block and in a template file; quotes and folding put a text together otherwise.
     """
-    root, path = folder.resolve(), (folder / file).resolve()
-    if not path.is_relative_to(root):
-        raise ValueError("it lies outside the spec's folder")
-    if not path.is_file():
-        raise FileNotFoundError("no such file")
-    if path.stat().st_size > 1 << 20:
-        raise ValueError("it is larger than 1 MiB")
-    return path.read_text(encoding="utf-8")
+    if not (node.style == "literal" or node.raw == node.text):
+        return None
+    lines = node.raw.splitlines()
+    index = line if node.style == "literal" else line - 1  # the first line of a block is its `|`
+    if index >= len(lines):
+        return None
+    number, written = node.span.line + index, lines[index]
+    start = node.span.column - 1 if index == 0 else 0
+    first = start + len(written) - len(written.lstrip())
+    return Span(node.span.file, number, first + 1, number, start + len(written.rstrip()) + 1)

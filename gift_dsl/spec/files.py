@@ -77,8 +77,9 @@ def locate_file(reference: str, directory: Path, root: Path, word: str) -> Path 
 
 
 def _similar_files(folder: Path, reference: str) -> str | None:
+    suffixes = {Path(reference).suffix} - _SUFFIXES or _SUFFIXES
     try:
-        names = sorted(file.name for file in folder.iterdir() if file.suffix in _SUFFIXES)
+        names = sorted(file.name for file in folder.iterdir() if file.suffix in suffixes)
     except OSError:
         return "the folder does not exist"
     prefix = reference[: -len(Path(reference).name)]

@@ -15,6 +15,15 @@ Style = Literal["plain", "single", "double", "literal", "folded", "block", "flow
 
 Path = tuple[str | int, ...]
 
+
+def dotted(path: Path) -> str:
+    """`stages[0].play` for ("stages", 0, "play")."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
 NO_KEYS: Final[Mapping[str, Span]] = MappingProxyType({})
 CHARACTERS_PER_NODE: Final = 64
 

@@ -50,7 +50,11 @@ class ModelSpec(Strict):
     ] = None
     tokenizer: Annotated[Text | None, Field(description="Tokenizer, when it is not the model's own.")] = None
     chat_template: Annotated[
-        Text | None, Field(description="File of a chat template that replaces the tokenizer's own.")
+        Text | None,
+        Field(
+            description="Chat template that replaces the tokenizer's own: a file, or the template itself (anything "
+            "with a brace or a line break)."
+        ),
     ] = None
     weights: Annotated[
         Literal["fp32", "bf16"],
