@@ -5,6 +5,7 @@ it was written, once, and with the repair.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
@@ -12,30 +13,24 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.games.families import find_family
+from gift_dsl.games.game import Family
 from gift_dsl.games.params import make_params, plain_params
 from gift_dsl.spec.derive import params_model
 from gift_dsl.spec.inline import game_types
+from gift_dsl.spec.models.composition import PartSpec
 from gift_dsl.spec.models.fields import MAX_INT, Strict
 from gift_dsl.spec.models.fields import plain as plain_data
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.spec import Spec
-from gift_dsl.spec.node import Node, Path
+from gift_dsl.spec.node import Node, Path, dotted
 from gift_dsl.spec.suggest import did_you_mean, suggest
 from gift_dsl.spec.walk import Place, hints, is_model, members, options_at, unwrap, walk
+from gift_dsl.spec.wording import COMPOSITION_WORDS, describe, length_of, show, type_hint, unit_of
 
 Loc = tuple[str | int, ...]
 
-KIND_WORDS: Final = {
-    "map": "a map",
-    "list": "a list",
-    "text": "the text",
-    "int": "the number",
-    "float": "the number",
-    "bool": "the truth value",
-    "null": "nothing",
-}
 _TYPE_ERRORS: Final = frozenset(
     {
         "string_type",
@@ -58,57 +53,7 @@ _BOUNDS: Final = {
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
 }
-_YAML_1_1_BOOLS: Final = {"no": "false", "off": "false", "n": "false", "yes": "true", "on": "true", "y": "true"}
-
-
-def dotted(path: Sequence[str | int]) -> str:
-    """`stages[0].play` for ("stages", 0, "play")."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def show(node: Node) -> str:
-    """A value as a message shows it: the number `1.10`, a list."""
-    if node.kind in ("map", "list", "null"):
-        return KIND_WORDS[node.kind]
-    raw = node.raw if len(node.raw) <= 60 else node.raw[:57] + "..."
-    return f"{KIND_WORDS[node.kind]} `{raw}`"
-
-
-def describe(annotation: Any) -> str:
-    """What may stand somewhere, in words: one of `a`, `b`, or a whole number."""
-    words: list[str] = []
-    literals: list[str] = []
-    for member in members(unwrap(annotation)[0]):
-        bare, _ = unwrap(member)
-        origin = get_origin(bare) or bare
-        if origin is Literal:
-            literals += [f"`{value}`" for value in get_args(bare)]
-        elif origin is type(None):
-            continue
-        elif len(members(bare)) > 1:
-            words.append(describe(bare))
-        else:
-            words.append(_word(origin))
-    if literals:
-        words.insert(0, literals[0] if len(literals) == 1 else "one of " + ", ".join(literals))
-    unique = list(dict.fromkeys(words))
-    return unique[0] if len(unique) == 1 else ", ".join(unique[:-1]) + " or " + unique[-1]
-
-
-def _word(origin: Any) -> str:
-    named = {
-        str: "text",
-        int: "a whole number",
-        float: "a number",
-        bool: "`true` or `false`",
-        list: "a list",
-        tuple: "a list",
-        dict: "a map",
-    }
-    return named.get(origin, "a map")
+_OF_KEYS: Final = frozenset({"unknown-key", "bad-params"})
 
 
 @dataclass(slots=True)
@@ -118,6 +63,8 @@ class _Checker:
     tree: Node
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
     places: dict[Path, Place] | None = None
+    unread: bool = False
+    """A game file could not be read; who tried has said why."""
 
     def place(self, path: Path) -> Place | None:
         """The model that rules a map, worked out only when something is wrong."""
@@ -125,9 +72,12 @@ class _Checker:
             self.places = {place.path: place for place in walk(Spec, self.tree)}
         return self.places.get(path)
 
-    def add(
-        self, code: str, message: str, span: Span, path: Path, hint: str | None = None, notes: Iterable[Note] = ()
-    ) -> None:
+    def add(self, code: str, message: str, path: Path, hint: str | None = None, notes: Iterable[Note] = ()) -> None:
+        """A finding at a value, at the map that lacks a key, or at the key itself where the code is of keys."""
+        node = self.tree.at(path)
+        span = self.tree.key_span_of(path) if code in _OF_KEYS else self.tree.span_of(path)
+        if node is not None and node.origin is not None:
+            notes = (*notes, Note("the value comes from here", node.origin))
         self.found.append(Diagnostic(code, message, span, "error", hint, dotted(path), tuple(notes)))
 
     def annotation(self, path: Path) -> Any:
@@ -172,7 +122,7 @@ def _inside(annotation: Any, part: str | int) -> Any:
 
 def data_path(tree: Node, loc: Loc) -> Path:
     """A pydantic `loc` without the tags of unions; a last part that is not in the tree is a missing key."""
-    node, path = tree, []
+    node, path = tree, list[str | int]()
     tagged: Node | None = None
     for index, part in enumerate(loc):
         kind = node.fields.get("type")
@@ -196,27 +146,43 @@ def _is_key(part: str) -> bool:
 def _unknown_key(check: _Checker, path: Path) -> None:
     holder, key = path[:-1], str(path[-1])
     place = check.place(holder)
-    span = check.tree.key_span_of(path)
-    options = options_at(place) if place is not None else ()
-    other = _other_variant(place, key)
-    if other is not None and place is not None:
-        tags, tag_span = other
-        kind = place.node.fields["type"].text
-        check.add(
-            "unknown-key",
-            f"`{key}` is for {tags}, but `{dotted(holder)}` has type `{kind}`",
-            span,
-            path,
-            f"to drop an inherited value write `{key}: null` next to `type`",
-            [Note("the type is set here", tag_span)],
-        )
+    if place is not None and (_foreign_option(check, place, path) or _other_variant(check, place, path)):
         return
-    near = suggest(key, options)
-    hint = did_you_mean(key, options)
-    elsewhere = [] if near else _lives_at(key)
+    options = options_at(place) if place is not None else ()
+    hint = did_you_mean(key, options) or f"there are: {', '.join(f'`{option}`' for option in options)}"
+    elsewhere = [] if suggest(key, options) else _lives_at(key)
     if elsewhere:
         hint = f"`{key}` belongs to " + " or ".join(f"`{name}`" for name in elsewhere[:3])
-    check.add("unknown-key", f"unknown key `{key}` in {_where(holder, place)}", span, path, hint)
+    message = f"unknown key `{key}` in {_where(holder, place)}"
+    check.add("unknown-key", message, path, hint)
+
+
+def _foreign_option(check: _Checker, place: Place, path: Path) -> bool:
+    """Whether a key in a composition is of another composition, of a part or of a game; reports it then."""
+    own, key = COMPOSITION_WORDS.get(place.model or Strict), str(path[-1])
+    if own is None:
+        return False
+    name = dotted(path[:-1])
+    homes = [word for model, word in COMPOSITION_WORDS.items() if key in model.model_fields]
+    if key in COMPOSITION_WORDS.values():
+        note = Note(f"`{own}` is here", place.node.key_spans.get(own))
+        message, hint = f"`{name}` has both `{own}` and `{key}`", "keep one, or make one of them a part of the other"
+        check.add("unknown-key", message, path, hint, [note])
+    elif homes:
+        message = f"`{key}` is an option of {' and '.join(f'`{word}`' for word in homes)}, but `{name}` is an `{own}`"
+        check.add("unknown-key", message, path, "remove it")
+    elif key in PartSpec.model_fields:
+        hint = f"write {{play: {{{own}: ...}}, {key}: ...}}"
+        check.add("unknown-key", f"`{key}` is an option of a part, not of `{own}` itself", path, hint)
+    elif key in GameSpec.model_fields and path[0] == "games" and len(path) == 3:
+        keys = [other for other in place.node.fields if other in GameSpec.model_fields]
+        if key == keys[0]:  # one mistake, however many keys the game has
+            listed = ", ".join(f"`{other}`" for other in keys)
+            message = f"`{name}` is an `{own}`, and has {listed} like a game"
+            check.add("unknown-key", message, path, "give these to the games, or give the composition its own name")
+    else:
+        return False
+    return True
 
 
 def _where(holder: Path, place: Place | None) -> str:
@@ -227,14 +193,23 @@ def _where(holder: Path, place: Place | None) -> str:
     return f"`{dotted(holder)}`" + (f", which has type `{kind}`" if kind else "")
 
 
-def _other_variant(place: Place | None, key: str) -> tuple[str, Span] | None:
-    """The variants of a tagged union that do know this key."""
-    if place is None or place.variants is None or "type" not in place.node.fields:
-        return None
-    tags = sorted(tag for tag, model in place.variants.items() if key in model.model_fields)
-    if not tags:
-        return None
-    return "type " + " or ".join(f"`{tag}`" for tag in tags[:3]), place.node.fields["type"].span
+def _other_variant(check: _Checker, place: Place, path: Path) -> bool:
+    """Whether a key is for another type than the map has; reports it then."""
+    key, type_node = str(path[-1]), place.node.fields.get("type")
+    tags = sorted(tag for tag, model in (place.variants or {}).items() if key in model.model_fields)
+    if not tags or type_node is None:
+        return False
+    listed, span = " or ".join(f"`{tag}`" for tag in tags[:3]), check.tree.key_span_of(path)
+    check.add(
+        "unknown-key",
+        f"`{key}` is for type {listed}, but `{dotted(path[:-1])}` has type `{type_node.text}`",
+        path,
+        f"remove it, or write `type: {tags[0]}`"
+        if span.file == type_node.span.file
+        else f"to drop the inherited value write `{key}: null` next to `type`",
+        [Note("the type is set here", type_node.span)],
+    )
+    return True
 
 
 def _lives_at(key: str, model: type[Strict] = Spec, prefix: str = "", depth: int = 3) -> list[str]:
@@ -258,7 +233,7 @@ def _missing_key(check: _Checker, path: Path) -> None:
     if key == "type" and place is not None and place.variants:
         text = "one of " + ", ".join(f"`{tag}`" for tag in place.variants)
     hint = f"`{key}`: {text[0].lower()}{text[1:].rstrip('.')}" if text else None
-    check.add("missing-key", f"`{dotted(path)}` is missing", check.tree.span_of((*holder, key)), path, hint)
+    check.add("missing-key", f"`{dotted(path)}` is missing", path, hint)
 
 
 def _unknown_value(check: _Checker, path: Path, options: Sequence[str], what: str = "") -> None:
@@ -268,34 +243,7 @@ def _unknown_value(check: _Checker, path: Path, options: Sequence[str], what: st
     listed = "it is one of " + ", ".join(f"`{option}`" for option in options)
     subject = what or f"`{dotted(path)}` cannot be {show(node)}"
     near = did_you_mean(node.text, list(options)) if node.text and suggest(node.text, options) else None
-    check.add(code, subject, node.span, path, near or listed)
-
-
-def _type_hint(node: Node, wanted: str) -> str | None:
-    """The repair of a value of the wrong kind, from how it was written."""
-    raw = node.raw
-    if "`true`" in wanted and raw.lower() in _YAML_1_1_BOOLS:
-        return f"YAML 1.2 reads `{raw}` as text; write `{_YAML_1_1_BOOLS[raw.lower()]}`"
-    if wanted.startswith("text") and node.kind in ("int", "float", "bool"):
-        return f'put it in quotes: "{raw}"'
-    if "number" in wanted and node.kind == "text":
-        bare = raw.strip("\"'")
-        if bare != raw and _reads_as_number(bare):
-            return f"remove the quotes: {bare}"
-        plain = bare.replace("_", "").replace(",", "").replace(" ", "").replace("10^", "1e").replace("*1e", "e")
-        return f"write {plain}" if _reads_as_number(plain) else None
-    if wanted == "a whole number" and node.kind == "float" and float(node.value) == int(node.value):  # type: ignore[arg-type]  # kind is float
-        return f"write {int(node.value)}"  # type: ignore[arg-type]
-    if wanted.startswith("a list") and node.kind in ("text", "int", "float", "map"):
-        return "write a list: [" + (raw or "...") + "]"
-    return None
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        return abs(float(text)) < float("inf")
-    except ValueError:
-        return False
+    check.add(code, subject, path, near or listed)
 
 
 def _wrong_type(check: _Checker, path: Path) -> None:
@@ -308,16 +256,15 @@ def _wrong_type(check: _Checker, path: Path) -> None:
         _unknown_value(check, path, [str(value) for value in get_args(alone[0])])
         return
     wanted = describe(annotation) if annotation is not None else "something else"
-    hint = _type_hint(node, wanted)
-    if hint is None and node.text is not None:
-        literals = [
-            str(v)
-            for member in members(bare)
-            if get_origin(unwrap(member)[0]) is Literal
-            for v in get_args(unwrap(member)[0])
-        ]
-        hint = did_you_mean(str(node.value), literals) if suggest(str(node.value), literals) else None
-    check.add("wrong-type", f"`{dotted(path)}` must be {wanted}, but this is {show(node)}", node.span, path, hint)
+    hint = type_hint(node, wanted)
+    words = [value for member in alone if get_origin(member) is Literal for value in get_args(member)]
+    if hint is None and node.text is not None and any(isinstance(word, str) for word in words):
+        near = did_you_mean(node.text, words) if suggest(node.text, words) else f"it is {wanted}"
+        check.add("unknown-value", f"`{dotted(path)}` cannot be {show(node)}", path, near)
+        return
+    if path == ("gift",) and node.kind == "int":
+        hint = "this is a spec of another version of the language; this gift reads version 1"
+    check.add("wrong-type", f"`{dotted(path)}` must be {wanted}, but this is {show(node)}", path, hint)
 
 
 _PATTERN_WORDS: Final = {
@@ -337,33 +284,40 @@ def _constraint(check: _Checker, path: Path, error: Any) -> None:
         words, key = _BOUNDS[kind]
         bound = context[key]
         if abs(bound) == MAX_INT:
-            check.add("out-of-range", f"{name} is too large for an exact number", node.span, path, "stay below 2^53")
+            check.add("out-of-range", f"{name} is too large for an exact number", path, "stay below 2^53")
             return
         shown = int(bound) if bound == int(bound) else bound
-        check.add("out-of-range", f"{name} must be {words} {shown}, but this is {show(node)}", node.span, path)
+        check.add("out-of-range", f"{name} must be {words} {shown}, but this is {show(node)}", path)
     elif kind in ("too_short", "string_too_short"):
-        check.add(
-            "too-short",
-            f"{name} must not be empty"
-            if context.get("min_length") == 1
-            else f"{name} needs at least {context['min_length']} items",
-            node.span,
-            path,
-        )
+        least = context["min_length"]
+        message = f"{name} must not be empty" if least == 1 else f"{name} needs at least {least} {unit_of(node)}"
+        check.add("too-short", message, path)
     elif kind in ("too_long", "string_too_long"):
-        check.add("too-long", f"{name} may hold at most {context['max_length']}, but this is longer", node.span, path)
+        message = f"{name} may have at most {context['max_length']} {unit_of(node)}, but this has {length_of(node)}"
+        check.add("too-long", message, path)
     elif kind == "string_pattern_mismatch":
         code, hint = _PATTERN_WORDS.get(str(path[-1]), ("bad-name", f"it must match {context['pattern']}"))
-        check.add(code, f"{name} cannot be {show(node)}", node.span, path, hint)
+        check.add(code, f"{name} cannot be {show(node)}", path, hint)
     else:
-        check.add("wrong-value", f"{name}: {error['msg']}", node.span, path)
+        check.add("wrong-value", f"{name}: {error['msg']}", path)
+
+
+def _bad_key(check: _Checker, path: Path) -> None:
+    """A key that names something and is no name."""
+    code, hint = _PATTERN_WORDS["name"]
+    message = f"`{path[-1]}` cannot be a name in `{dotted(path[:-1])}`"
+    check.found.append(Diagnostic(code, message, check.tree.key_span_of(path), "error", hint, dotted(path)))
 
 
 def _report(check: _Checker, errors: list[Any]) -> None:
     """Every pydantic error as one finding a place."""
     by_path: dict[Path, list[Any]] = {}
     for error in errors:
-        by_path.setdefault(data_path(check.tree, error["loc"]), []).append(error)
+        path = data_path(check.tree, error["loc"])
+        if error["loc"][-1] == "[key]":
+            _bad_key(check, path)
+        else:
+            by_path.setdefault(path, []).append(error)
     for path, group in by_path.items():
         deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
         group = [error for error in group if not (deeper and error["type"] in _TYPE_ERRORS)]
@@ -404,12 +358,12 @@ def _bad_tag(check: _Checker, path: Path) -> None:
 
 
 def tidy(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """`steps` missing beside an unknown `step` is one mistake: the missing key goes where the hint already names it."""
+    """`steps` missing beside an unknown `step` is one mistake: the missing key goes where the hint supposes it."""
     findings = list(found)
     hinted = {
         (item.path.rpartition(".")[0], word)
         for item in findings
-        if item.code == "unknown-key" and item.hint
+        if item.code == "unknown-key" and item.hint and item.hint.startswith("did you mean")
         for word in item.hint.replace("`", " ").replace("?", " ").replace(",", " ").split()
     }
     for item in findings:
@@ -422,29 +376,61 @@ def _game_params(check: _Checker, name: str, node: Node, plain: dict[str, Any]) 
     """A game with its family's parameters split off, checked, and filled with their defaults."""
     common = {key: value for key, value in plain.items() if key in GameSpec.model_fields and key != "params"}
     own = {key: value for key, value in plain.items() if key not in common}
+    if _inline_opponent(check, name, node):
+        del common["opponents"]
+    family = _family(check, name, node, own)
+    values = _values(check, name, node, family, own) if family is not None else None
+    return common if values is None else {**common, "params": values}
+
+
+def _family(check: _Checker, name: str, node: Node, own: Iterable[str]) -> Family | None:
+    """The family that a game names; None where it names none, which is then reported."""
     kind = node.fields.get("type")
     family = find_family(kind.text) if kind is not None and kind.text else None
-    if family is None:
-        if kind is not None and kind.kind == "text":
-            _unknown_value(check, ("games", name, "type"), game_types(), f"unknown game type `{kind.value}`")
-        elif kind is None and not node.fields.keys() & {"all_of", "any_of", "in_turn"}:
-            _missing_key(check, ("games", name, "type"))
-        return common
+    if family is not None:
+        return family
+    if kind is not None and kind.kind == "text":
+        _unknown_value(check, ("games", name, "type"), game_types(), f"unknown game type `{kind.value}`")
+    elif "file" in node.fields:
+        check.unread = True  # inlining would have put a family in its place
+    elif kind is None:
+        _without_type(check, name, own)
+    return None
+
+
+def _values(check: _Checker, name: str, node: Node, family: Family, own: dict[str, Any]) -> dict[str, Any] | None:
+    """Parameters with defaults filled in, each right and all of them together; None where one is wrong."""
     values = defaults(family.params) if not own else None
     if values is None:
         values = _validated(check, name, family.params, own)
-    if values is None:
-        return common
-    contradiction = family.check(make_params(family.params, values))
+    contradiction = None if values is None else family.check(make_params(family.params, values))
     if contradiction is not None:
-        span = node.key_spans.get("type", node.span)
-        check.add(
-            "bad-params",
-            f"`games.{name}`: {contradiction}",
-            check.tree.key_span_of(("games", name)) or span,
-            ("games", name),
-        )
-    return {**common, "params": values}
+        named = next((key for key in re.findall(r"`(\w+)[`.]", contradiction) if key in node.fields), None)
+        path: Path = ("games", name) if named is None else ("games", name, named)
+        check.add("bad-params", f"`games.{name}`: {contradiction}", path)
+    return values
+
+
+def _without_type(check: _Checker, name: str, own: Iterable[str]) -> None:
+    """A game without a type: often the one key that makes it a game or a composition has a typo."""
+    known = (*GameSpec.model_fields, *COMPOSITION_WORDS.values())
+    near = {key: close for key in own if (close := suggest(key, known))}
+    for key in near:
+        message, path = f"unknown key `{key}` in `games.{name}`", ("games", name, key)
+        check.add("unknown-key", message, path, did_you_mean(key, known))
+    if not any(close[0] in COMPOSITION_WORDS.values() for close in near.values()):
+        _missing_key(check, ("games", name, "type"))
+
+
+def _inline_opponent(check: _Checker, name: str, node: Node) -> bool:
+    """Whether a game defines an opponent where it should name one; reports it then."""
+    given = node.fields.get("opponents")
+    if given is None or "type" not in given.fields:
+        return False
+    message = f"`games.{name}.opponents` names opponents, and this defines one"
+    hint = "define it under `opponents`: NAME: {type: ...}, and write its name here"
+    check.add("wrong-type", message, ("games", name, "opponents"), hint)
+    return True
 
 
 def _validated(check: _Checker, name: str, params: type[Any], own: dict[str, Any]) -> dict[str, Any] | None:
@@ -490,7 +476,7 @@ def check_spec(tree: Node) -> tuple[Spec | None, list[Diagnostic]]:
     """
     check = _Checker(tree)
     if tree.kind != "map":
-        check.add("wrong-type", f"a spec is a map, but this is {show(tree)}", tree.first_line(), ())
+        check.add("wrong-type", f"a spec is a map, but this is {show(tree)}", ())
         return None, check.found
     plain = _prepared(check)
     spec: Spec | None = None
@@ -499,4 +485,4 @@ def check_spec(tree: Node) -> tuple[Spec | None, list[Diagnostic]]:
     except ValidationError as error:
         _report(check, error.errors(include_url=False, include_input=False))
     findings = list(tidy(check.found))
-    return (None if findings else spec), findings
+    return (None if findings or check.unread else spec), findings

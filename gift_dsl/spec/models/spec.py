@@ -43,8 +43,8 @@ class Spec(Strict):
     precision: Annotated[
         Literal["bf16", "fp32"], Field(description="Format of the computation; weights stay as `model.weights` says.")
     ] = "bf16"
-    opponents: Annotated[dict[str, OpponentSpec], Field(description="Players that are not trained, by name.")] = {}
-    games: Annotated[dict[str, NamedGame], Field(min_length=1, description="Games and named compositions, by name.")]
+    opponents: Annotated[dict[Name, OpponentSpec], Field(description="Players that are not trained, by name.")] = {}
+    games: Annotated[dict[Name, NamedGame], Field(min_length=1, description="Games and named compositions, by name.")]
     stages: Annotated[list[StageSpec], Field(min_length=1, max_length=64, description="What is trained, in order.")]
     algorithm: Annotated[
         AlgorithmSpec,
