@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.unused import trained_games, used_games
-from gift_dsl.errors import Diagnostic
+from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.plan import EvaluationPlan, FinalPlan, ProbePlan
 from gift_dsl.spec.models.evaluation import CommonGenBenchmark, LmEvalBenchmark
 from gift_dsl.spec.models.fields import plain
@@ -54,13 +54,16 @@ def check(context: Context) -> Iterator[Diagnostic]:
 
 
 def _double(context: Context) -> Iterator[Diagnostic]:
-    seen: set[str] = set()
+    """Benchmarks that mean the same, in whatever notation."""
+    seen: dict[str, int] = {}
     for index, item in enumerate(context.spec.evaluation.benchmarks):
-        key = item if isinstance(item, str) else str(plain(item))
+        key = str({"type": item} if isinstance(item, str) else plain(item))
+        path: Loc = ("evaluation", "benchmarks", index)
         if key in seen:
-            path: Loc = ("evaluation", "benchmarks", index)
-            yield context.finding("duplicate-benchmark", "this benchmark is listed twice", path, hint="remove one")
-        seen.add(key)
+            note = Note("the first one is here", context.span((*path[:-1], seen[key])))
+            message = "this benchmark is listed twice"
+            yield context.finding("duplicate-benchmark", message, path, hint="remove one", notes=[note])
+        seen.setdefault(key, index)
 
 
 def _games(context: Context, named: Sequence[str] | None, known: set[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from gift_dsl.compiler.context import Context, Loc
@@ -12,8 +13,12 @@ from gift_dsl.spec.models.opponents import OpenAIOpponent
 
 
 def host_of(url: str) -> str:
-    """The host of an address, lower-case, without the port."""
-    return (urlsplit(url).hostname or "").lower()
+    """The host of an address, lower-case, without the port; empty where it names none that can be reached."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "").lower() if parts.port != 0 else ""
+    except ValueError:  # an open bracket, a port that is no number or too large
+        return ""
 
 
 def key_pairs(context: Context) -> tuple[tuple[str, str, str], ...]:
@@ -35,14 +40,18 @@ def check(context: Context) -> Iterator[Diagnostic]:
 def _endpoint(context: Context, name: str, opponent: OpenAIOpponent) -> Iterator[Diagnostic]:
     path: Loc = ("opponents", name)
     host, key = host_of(opponent.base_url), opponent.api_key_env
-    parts = urlsplit(opponent.base_url)
     if not host:
-        yield context.finding("bad-url", f"`{opponent.base_url}` names no host", (*path, "base_url"))
-    if parts.username or parts.password:
+        message = f"the address of `{name}` names no host that can be reached"
+        hint = "write http://HOST:PORT/v1, the port between 1 and 65535"
+        finding = context.finding("bad-url", message, (*path, "base_url"), hint=hint)
+        yield replace(finding, secret="@" in opponent.base_url)
+        return
+    parts = urlsplit(opponent.base_url)
+    if "@" in parts.netloc and not parts.password:  # a password is found wherever it stands
         message = f"the address of `{name}` holds a user name or password"
         hint = "take it out and name an environment variable with `api_key_env`"
         finding = context.finding("secret-in-spec", message, (*path, "base_url"), hint=hint)
-        yield Diagnostic(finding.code, message, finding.span, "error", hint, finding.path, (), secret=True)
+        yield replace(finding, secret=True)
     known = KNOWN_KEY_HOSTS.get(key or "")
     if key is not None and known is not None and host not in known:
         yield context.finding(

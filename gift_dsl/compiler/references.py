@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from gift_dsl.compiler.context import Context, Loc
-from gift_dsl.errors import Diagnostic, Note
+from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.spec.inline import game_types
 from gift_dsl.spec.models.composition import AllOfSpec, AnyOfSpec, InTurnSpec, PartSpec
-from gift_dsl.spec.models.opponents import PREDEFINED, PoolOpponent, SnapshotOpponent
+from gift_dsl.spec.models.opponents import OPPONENT_TYPES, PREDEFINED, PoolOpponent, SnapshotOpponent
 from gift_dsl.spec.models.spec import Spec
-from gift_dsl.spec.node import Node
-from gift_dsl.spec.suggest import did_you_mean
+from gift_dsl.spec.node import Node, Path, dotted
+from gift_dsl.spec.suggest import did_you_mean, suggest
 from gift_dsl.spec.walk import walk
 
 _WORD = {"opponents": "opponent", "games": "game"}
@@ -18,28 +20,44 @@ _WORD = {"opponents": "opponent", "games": "game"}
 
 def unknown_names(tree: Node) -> Iterator[Diagnostic]:
     """Every name of an opponent or game that nothing defines. Needs the tree only, so it runs beside other errors."""
-    from gift_dsl.spec.check import dotted
-
     defined: dict[str, Mapping[str, Node]] = {
         section: node.fields if (node := tree.child(section)) is not None else {} for section in _WORD
     }
-    for place in walk(Spec, tree):
-        if place.ref is None or place.node.text is None:
-            continue
-        section, name = place.ref.section, place.node.text
+    for section, name, span, path in _names(tree):
         known = [*defined[section], *(PREDEFINED if section == "opponents" else ())]
         if name in known:
             continue
-        word = _WORD[section]
-        hint = did_you_mean(name, known) or f"define it under `{section}`"
-        near = next((n for n in defined[section] if f"`{n}`" in hint), None)
-        notes: tuple[Note, ...] = ()
-        if near is not None:
-            holder = tree.child(section)
-            assert holder is not None
-            notes = (Note(f"`{near}` is defined here", holder.key_spans.get(near)),)
+        word, holder = _WORD[section], tree.child(section)
+        near = suggest(name, known)
+        spans: Mapping[str, Span] = holder.key_spans if holder is not None else {}
+        notes = tuple(Note(f"`{other}` is defined here", spans[other]) for other in near[:1] if other in spans)
+        hint = did_you_mean(name, known) if near else _definition(section, name)
         message = f"{word} `{name}` is not defined"
-        yield Diagnostic(f"unknown-{word}", message, place.node.span, "error", hint, dotted(place.path), notes)
+        yield Diagnostic(f"unknown-{word}", message, span, "error", hint, dotted(path), notes)
+
+
+def _definition(section: str, name: str) -> str:
+    """How to define a name that resembles none; often the type was written where the name belongs."""
+    types = game_types() if section == "games" else tuple(OPPONENT_TYPES)
+    kind = name if name in types else "..."
+    return f"define it under `{section}`: {name if kind == name else 'NAME'}: {{type: {kind}}}"
+
+
+_GAME_KEYS: Final = (("evaluation", "final", "opponents"),)
+"""Maps whose keys name games."""
+
+
+def _names(tree: Node) -> Iterator[tuple[str, str, Span, Path]]:
+    """Every name that must be defined: its section, the name, its place and path."""
+    for place in walk(Spec, tree):
+        if place.ref is not None and place.node.text is not None:
+            yield place.ref.section, place.node.text, place.node.span, place.path
+    stages = tree.child("stages")
+    weights = [("stages", index, "data", "scripted", "weights") for index in range(len(stages.items if stages else ()))]
+    for path in (*_GAME_KEYS, *weights):
+        node = tree.at(path)
+        for name, span in node.key_spans.items() if node is not None else ():
+            yield "games", name, span, (*path, name)
 
 
 def named_parts(play: object) -> Iterator[str]:
@@ -99,8 +117,21 @@ def check(context: Context) -> Iterator[Diagnostic]:
 
 
 def _circles(context: Context, section: str, code: str, edges: Mapping[str, Sequence[str]]) -> Iterator[Diagnostic]:
+    """Each circle once, at the first of its names."""
+    told: set[str] = set()
     for name in edges:
-        circle = _cycle(edges, name)
+        circle = _cycle(edges, name) if name not in told else None
         if circle is not None:
+            told.update(circle)
             shown = " > ".join(f"`{part}`" for part in circle)
-            yield context.finding(code, f"`{name}` contains itself: {shown}", (section, name), at_key=True)
+            yield context.finding(
+                code,
+                f"`{name}` contains itself: {shown}",
+                (section, name),
+                at_key=True,
+                hint="remove one of these names where it is named",
+                notes=[
+                    Note(f"`{part}` is defined here", context.tree.key_span_of((section, part)))
+                    for part in circle[1:-1]
+                ],
+            )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gift_dsl.compiler.context import BoundGame, Context, Loc
 from gift_dsl.errors import Diagnostic
-from gift_dsl.spec.models.opponents import OpponentSpec, PoolOpponent
+from gift_dsl.spec.models.opponents import PoolOpponent, SnapshotOpponent
 from gift_dsl.spec.suggest import did_you_mean
 
 _MODELS = ("openai", "local", "self", "snapshot")
@@ -26,8 +26,8 @@ def check(context: Context) -> Iterator[Diagnostic]:
 def _final(context: Context, name: str, opponent: str) -> Iterator[Diagnostic]:
     path: Loc = ("evaluation", "final", "opponents", name)
     if name not in context.games:
-        hint = did_you_mean(name, list(context.games))
-        yield context.finding("unknown-game", f"game `{name}` is not defined", path, at_key=True, hint=hint)
+        message = f"`{name}` is a composition, and opponents sit in a game"
+        yield context.finding("seats", message, path, at_key=True, hint="name the games in it, each with its opponent")
     elif context.games[name].facts.seats == 1:
         message = f"`{name}` is played alone and takes no opponent"
         yield context.finding("seats", message, path, at_key=True, hint="remove it")
@@ -65,7 +65,7 @@ def _opponents(context: Context, name: str, game: BoundGame) -> Iterator[Diagnos
     if given is None:
         yield context.finding(
             "missing-opponents",
-            f"`{name}` has {game.facts.seats} seats; somebody must sit in the other {wanted}",
+            f"`{name}` has {game.facts.seats} seats, and nobody sits in the other{f' {wanted}' if wanted > 1 else ''}",
             ("games", name),
             at_key=True,
             hint="add `opponents: random`, or the name of one of your opponents",
@@ -112,27 +112,31 @@ def _roles(context: Context, name: str, game: BoundGame, given: dict[str, str]) 
         yield context.finding("seats", f"nobody is named for the role {listed} of `{name}`", path, at_key=True)
 
 
-def _types(context: Context, opponent: OpponentSpec) -> Iterator[str]:
-    """The types that may really sit down: a pool's members instead of the pool."""
-    if not isinstance(opponent, PoolOpponent):
-        yield opponent.type
+def _players(context: Context, name: str, seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:
+    """Name and type of all who may really sit down: a pool's members instead of the pool, and stand-ins."""
+    opponent = context.opponent(name)
+    if opponent is None or name in seen:
         return
-    for member in opponent.members:
-        found = context.opponent(member if isinstance(member, str) else member.opponent)
-        if found is not None and not isinstance(found, PoolOpponent):
-            yield found.type
+    others: list[str] = []
+    if isinstance(opponent, PoolOpponent):
+        others = [member if isinstance(member, str) else member.opponent for member in opponent.members]
+    else:
+        yield name, opponent.type
+    if isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
+        others.append(opponent.first)
+    for other in others:
+        yield from _players(context, other, seen | {name})
 
 
 def _fits(context: Context, name: str, game: BoundGame, opponent: str, path: Loc) -> Iterator[Diagnostic]:
-    found = context.opponent(opponent)
-    if found is None:
-        return
+    """Whether everybody whom this name may stand for can play the game."""
     allowed = game.facts.players
-    for kind in _types(context, found):
+    for player, kind in dict(_players(context, opponent)).items():
+        who = f"`{player}`" if player == opponent else f"`{player}`, whom `{opponent}` may seat,"
         if kind == "human":
-            message = f"`{opponent}` is a person; a run cannot wait for one"
+            message = f"{who} is a person; a run cannot wait for one"
             yield context.finding("human-opponent", message, path, hint="use `gift play` to play yourself")
         elif kind not in allowed and kind not in _MODELS:
             known = ", ".join(f"`{item}`" for item in (*allowed, *_MODELS) if item != "human")
-            message = f"`{opponent}` has type `{kind}`, which cannot play `{name}` (a {game.family.name} game)"
+            message = f"{who} has type `{kind}`, which cannot play `{name}` (a {game.family.name} game)"
             yield context.finding("opponent-cannot-play", message, path, hint=f"these can: {known}")

@@ -33,12 +33,13 @@ _KEY: Final = re.compile(
     + r")"
 )
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)[^\s/:@\"']*:([^\s/@\"']+)(?=@)")
+_TOKEN_IN_URL: Final = re.compile(r"(?<=://)([^\s/:@\"']+)(?=@)")
 # The value of a key that is named like a secret, whatever it looks like.
 _NAMED: Final = re.compile(
     r"(?i)(?:\b|_)(?:api[_-]?key|access[_-]?key|(?:access|auth|hf|api)[_-]?token|password|passwd|secret|authorization)"
     r"[\"']?\s*[:=]\s*(?:[\"']|Bearer\s+)*([^\s\"',}\]`]{4,})"
 )
-_PATTERNS: Final = ((_KEY, 0), (_PASSWORD_IN_URL, 1), (_NAMED, 1))
+_PATTERNS: Final = ((_KEY, 0), (_PASSWORD_IN_URL, 1), (_TOKEN_IN_URL, 1), (_NAMED, 1))
 
 
 def mask(text: str) -> str:
@@ -67,9 +68,10 @@ def find_secrets(tree: Node) -> list[Diagnostic]:
 
 
 def _secret(node: Node, path: str) -> Diagnostic:
+    what = "looks like a key" if _KEY.search(node.text or "") else "holds a password"
     return Diagnostic(
         "secret-in-spec",
-        f"`{path}` looks like a key, and a spec is shared with others",
+        f"`{path}` {what}, and a spec is shared with others",
         node.span,
         hint="revoke it if it was shared; keep it in an environment variable and name that: `api_key_env: NAME`",
         path=path,

@@ -22,7 +22,7 @@ CASES = [
     (
         ["opponents.p={type: pool, members: [clue]}", "games.tictactoe.opponents=p"],
         "opponent-cannot-play",
-        "`p` has type",
+        "`clue`, whom `p` may seat, has type `clue`",
     ),
     (["algorithm.mini_batch_size=5"], "batch-arithmetic", "8 groups x 4 = 32 trajectories"),
     (["resources.processes=3"], "batch-arithmetic", "8 groups a step in stage `main` cannot be dealt whole to 3"),
@@ -61,9 +61,9 @@ CASES = [
     (["games.sums.prompt={template: '{{ questoin }}'}"], "template-unknown-variable", "questoin"),
     (["games.sums.prompt={template: '{{ question', wording: compact}"], "template-syntax", ""),
     (["games.sums.prompt={template: x, file: y}"], "prompt-source", "both"),
-    (["games.sums.prompt.file=../x.j2"], "prompt-file", "cannot be read"),
+    (["games.sums.prompt.file=../x.j2"], "prompt-file-outside", "leaves the project folder"),
     (["games.tictactoe.connect=9"], "bad-params", "`connect` is 9"),
-    (["model.chat_template=none.jinja"], "missing-file", "does not exist"),
+    (["model.chat_template=none.jinja"], "chat-template-missing", "there is no file"),
 ]
 
 
@@ -82,7 +82,7 @@ API = (
 ENDPOINTS = [
     ([API, "opponents.api.api_key_env=OPENAI_API_KEY"], "key-at-foreign-host", "belongs to api.openai.com"),
     ([API, "limits.opponent_usd=5"], "limit-without-price", "`api` has no price"),
-    ([API, "opponents.api.base_url='https://u:p@openrouter.ai/v1'"], "secret-in-spec", "user name or password"),
+    ([API, "opponents.api.base_url='https://user@openrouter.ai/v1'"], "secret-in-spec", "user name or password"),
     (
         [API, "evaluation.subjects=[api]", "evaluation.benchmarks=[{type: lm_eval, task: mmlu}]"],
         "loglikelihood-on-chat",
