@@ -107,7 +107,8 @@ class SweepReader:
             self._too_many(len(choices))
             return choices[:1]
         if not choices and all(found.severity == "warning" for found in self.diagnostics):
-            self._report("sweep-empty", "the sweep has no runs", self.sweep.key_span_of(("axes",)), "give it `axes`")
+            hint = "`exclude` leaves none of them" if axes else "give it `axes`"
+            self._report("sweep-empty", "the sweep has no runs", self.sweep.key_span_of(("axes",)), hint)
         return self._distinct(choices)
 
     def _report(self, code: str, message: str, span: Span, hint: str | None = None, notes: Iterable[Note] = ()) -> None:

@@ -165,7 +165,7 @@ class _Reader:
         for entry in entries:
             if entry.kind != "text":
                 message = "`extends` takes a path or a list of paths"
-                self.diagnostics.append(Diagnostic("wrong-type", message, entry.span, path="extends"))
+                self._refuse(Diagnostic("wrong-type", message, entry.span))
         return [entry for entry in entries if entry.kind == "text"]
 
     def _fragment(self, tree: Node) -> bool:

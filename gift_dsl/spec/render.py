@@ -84,7 +84,7 @@ class _Screen:
         return "..." if self.ascii_only else "…"
 
     def _show(self, character: str) -> str:
-        """A character as it may be printed: what moves the cursor or reorders text is escaped."""
+        """A character as it may be printed: what moves the cursor, reorders text or looks like a space is escaped."""
         if character.isascii():
             return character if character.isprintable() else _escape(character)
         if self.ascii_only or (unicodedata.category(character) in _UNPRINTABLE):
@@ -146,7 +146,7 @@ def _window(cells: Sequence[str], start: int, room: int) -> tuple[int, int]:
     return first, last
 
 
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
 
 def _escape(character: str) -> str:

@@ -153,35 +153,38 @@ class _Expansion:
         """The choices that every axis named by `--only` allows; all of them where an argument is wrong."""
         labels = _labels(choices)
         wanted: dict[str, set[str]] = {}
-        for argument in only:
-            selected = self._selection(argument, labels)
-            if selected is None:
-                return choices
-            wanted.setdefault(selected[0], set()).update(selected[1])
+        files = {f"<--only{f' {n}' if len(only) > 1 else ''}>": argument for n, argument in enumerate(only, 1)}
+        self.composed.files.update(files)
+        selections = [self._selection(file, argument, labels) for file, argument in files.items()]
+        for selected in selections:
+            if selected is not None:
+                wanted.setdefault(selected[0], set()).update(selected[1])
+        if None in selections:
+            return choices
         kept = [choice for choice in choices if _allows(wanted, choice)]
         if choices and not kept:
-            self._refuse(only[0], f"no run of the sweep has {' and '.join(only)}")
+            self._refuse(next(iter(files)), f"no run of the sweep has {' and '.join(only)}")
         return kept
 
-    def _selection(self, argument: str, labels: Mapping[str, list[str]]) -> tuple[str, list[str]] | None:
+    def _selection(self, file: str, argument: str, labels: Mapping[str, list[str]]) -> tuple[str, list[str]] | None:
         """Axis and values that one `--only` names, or None with a diagnostic."""
         axes = [axis for axis in labels if argument.startswith(f"{axis}=")]
         name = max(axes, key=len, default=argument.partition("=")[0])
         if name not in labels:
             what = f"`{name}` is not an axis of the sweep" if labels else "the spec has no sweep"
-            self._refuse(argument, what, did_you_mean(name, labels))
+            self._refuse(file, what, did_you_mean(name, labels))
             return None
         text = argument[len(name) + 1 :]
         values = [text] if text in labels[name] else text.split(",")
         unknown = [value for value in values if value not in labels[name]]
         if unknown:
-            self._refuse(argument, f"`{name}` has no value `{unknown[0]}`", did_you_mean(unknown[0], labels[name]))
+            self._refuse(file, f"`{name}` has no value `{unknown[0]}`", did_you_mean(unknown[0], labels[name]))
             return None
         return name, values
 
-    def _refuse(self, argument: str, message: str, hint: str | None = None) -> None:
-        span = Span("<--only>", 1, 1, 1, len(argument) + 1)
-        self.diagnostics.append(Diagnostic("only-unknown", f"`--only {argument}`: {message}", span, hint=hint))
+    def _refuse(self, file: str, message: str, hint: str | None = None) -> None:
+        span = Span(file, 1, 1, 1, len(self.composed.files[file]) + 1)
+        self.diagnostics.append(Diagnostic("only-unknown", message, span, hint=hint))
 
 
 def _labels(choices: Sequence[Choice]) -> dict[str, list[str]]:

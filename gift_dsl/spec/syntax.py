@@ -139,6 +139,8 @@ def _jinja(site: Site) -> Finding | None:
     if not (site.rest.startswith("%") and site.line[:at].endswith("{")):
         return None
     hint = f"templates live inside text: put the value in quotes: {_quoted(site.line, at - 1)}"
+    if not site.line[: at - 1].strip(" -"):
+        hint = "a spec is no template: use `extends`, `vars` and `sweep`; templates live inside text"
     finding = site.here("`{%` is not YAML", hint, 2, "yaml-braces")
     return Finding(finding.message, hint, finding.line, at - 1, 2, "yaml-braces")
 

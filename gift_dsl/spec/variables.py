@@ -57,6 +57,7 @@ class Filling:
         fields = {key: self.fill(child) for key, child in node.fields.items()}
         for key in fields:
             if "${" in key:
+                self.used.update(_NAME.findall(key))
                 self._report("var-syntax", "a key cannot hold `${...}`", node.key_spans[key], "write the key out")
         if all(fields[key] is child for key, child in node.fields.items()):
             return node
