@@ -217,7 +217,7 @@ def show_document(checked: Checked, *, resolved: bool = False, origin: bool = Fa
             raise UsageError(f"{checked.path} is a fragment; resolve a spec that extends it")
         tree = run.context.tree
         document["spec_hash"] = spec_hash(run.context)
-        document["spec"] = resolved_data(run.context.spec, run.context.folder)
+        document["spec"] = resolved_data(run.context.spec)
     else:
         document["spec"] = tree.plain()
     if origin:
@@ -297,7 +297,7 @@ class PlayInterrupted(KeyboardInterrupt):
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
-        super().__init__(f"interrupted after {document['played']} rounds")
+        super().__init__(f"interrupted after {document['played']} of {document['rounds']} rounds")
 
 
 class PlayFailed(GiftError):  # noqa: N818 - what happened, as for TooManyVoids

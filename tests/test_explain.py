@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -40,6 +39,7 @@ def test_every_key_is_found_by_its_path():
     for entry in entries():
         paths = [found["path"] for found in explained(entry.path, "field")]
         assert entry.path in paths
+        assert entry.path in api.explain_text(api.explain(entry.path))
 
 
 def test_every_key_has_a_description():
@@ -59,6 +59,7 @@ def test_every_key_has_a_description():
 def test_every_name_is_found(names, what):
     for name in names:
         assert only(name, what)["description"]
+        assert name in api.explain_text(api.explain(name))
 
 
 def test_an_explanation_is_one_json_document():
@@ -122,7 +123,7 @@ def leaves(data, path=()):
 
 
 def test_the_defaults_that_are_told_are_those_that_hold():
-    data = resolved_data(context().spec, Path())
+    data = resolved_data(context().spec)
     told = 0
     for section in ("algorithm", "rollout", "evaluation", "resources", "output"):
         for path, value in leaves(data[section], (section,)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -110,14 +111,9 @@ def _shipped_game(name: str) -> GameType:
 
 def first_comment(text: str) -> str:
     """What the comment at the head of a shipped file says, the line for editors left out."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("# yaml-language-server:"):
-            continue
-        if not line.startswith("#"):
-            break
-        lines.append(line.removeprefix("#").strip())
-    return " ".join(lines)
+    head = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    told = (line for line in head if not line.startswith("# yaml-language-server:"))
+    return " ".join(line.removeprefix("#").strip() for line in told)
 
 
 def summary(doc: str | None) -> str:

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final, cast
 
 from gift_dsl import __version__
-from gift_dsl.spec.check import dotted
 from gift_dsl.spec.dump import dump_yaml
 from gift_dsl.spec.models.algorithm import resolve_algorithm
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.spec import Spec
 from gift_dsl.spec.models.stages import GrpoStage, StageSpec
-from gift_dsl.spec.node import Node
+from gift_dsl.spec.node import Node, dotted
 
 Place = tuple[str | int, ...]
 
 _DEFAULT: Final = "default"
 
 
-def resolved_data(spec: Spec, folder: Path) -> dict[str, Any]:
-    """The spec as plain data that means the same and hashes the same when it is read as a spec.
-
-    Args:
-        spec: without errors.
-        folder: where its own template files lie.
-    """
+def resolved_data(spec: Spec) -> dict[str, Any]:
+    """A spec without errors as plain data that means the same and hashes the same when it is read as a spec."""
     data: dict[str, Any] = plain(spec)
-    data["algorithm"] = _without_none(asdict(resolve_algorithm(spec.algorithm)))
+    data["algorithm"] = asdict(resolve_algorithm(spec.algorithm))
     for name, game in spec.games.items():
         if isinstance(game, GameSpec):
-            data["games"][name] = _game(game, data["games"][name], folder)
+            data["games"][name] = _game(data["games"][name])
     data["stages"] = [
         {"name": stage.name, "type": stage.type, **body, **_own_algorithm(spec, stage)}
         for stage, body in zip(spec.stages, data["stages"], strict=True)
@@ -45,21 +38,12 @@ def _own_algorithm(spec: Spec, stage: StageSpec) -> dict[str, Any]:
     """The whole algorithm of a stage that changes some of it: what it leaves out is of its own preset."""
     if not isinstance(stage, GrpoStage) or stage.algorithm is None:
         return {}
-    return {"algorithm": _without_none(asdict(resolve_algorithm(spec.algorithm, stage.algorithm)))}
+    return {"algorithm": asdict(resolve_algorithm(spec.algorithm, stage.algorithm))}
 
 
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _game(game: GameSpec, data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A game with its family's parameters beside the keys that all games have, its template inlined."""
-    params: dict[str, Any] = data.pop("params")
-    prompt = data["prompt"]
-    if game.prompt.file is not None:
-        del prompt["file"]
-        prompt["template"] = (folder / game.prompt.file).read_text(encoding="utf-8")
-    return {"type": data.pop("type"), **params, **data}
+def _game(data: dict[str, Any]) -> dict[str, Any]:
+    """A game with its family's parameters beside the keys that all games have."""
+    return {"type": data.pop("type"), **data.pop("params"), **data}
 
 
 # ── where a value comes from ──
@@ -84,8 +68,6 @@ def _leaves(value: object, path: Place) -> Iterator[Place]:
 
 def _origin(path: Place, tree: Node, data: dict[str, Any]) -> str:
     node = tree.at(path)
-    if node is None and path[-1] == "template":
-        node = tree.at((*path[:-1], "file"))
     if "algorithm" in (path[0], *(path[2:3] if path[0] == "stages" else ())):
         node = node or tree.at(("algorithm", path[-1]))  # a stage starts from what stands at the top
         return f"preset {_preset(data, path)}" if node is None else _place(node)
