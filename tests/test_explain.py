@@ -8,6 +8,7 @@ from gift_dsl import api
 from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.errors import UsageError
 from gift_dsl.games.families import FAMILIES
+from gift_dsl.spec.catalogue import BENCHMARK_NOTES, PRESET_NOTES
 from gift_dsl.spec.codes import CODES, SMALLEST
 from gift_dsl.spec.dump import flow
 from gift_dsl.spec.models.algorithm import PRESETS
@@ -227,6 +228,11 @@ def test_lists_name_everything_once():
         assert len(names) == len(set(names)) > 3
         assert all(row["description"] for row in rows)
         assert len(api.list_text(rows).splitlines()) == len(rows)
+
+
+def test_every_preset_and_benchmark_has_a_sentence_of_its_own():
+    assert PRESET_NOTES.keys() == PRESETS.keys()
+    assert BENCHMARK_NOTES.keys() == BENCHMARK_TYPES.keys()
 
 
 def test_a_list_that_there_is_not_is_wrong_usage():

@@ -12,9 +12,12 @@ from jsonschema.exceptions import best_match
 
 from gift_dsl.errors import Span
 from gift_dsl.settings import shipped
+from gift_dsl.spec.catalogue import all_game_types
 from gift_dsl.spec.check import check_spec
+from gift_dsl.spec.forms import fields_of
 from gift_dsl.spec.inline import Inliner
 from gift_dsl.spec.merge import drop_nulls
+from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.node import mapping, scalar, sequence
 from gift_dsl.spec.schema import authoring_schema, schema_text
 from gift_dsl.spec.source import parse_yaml
@@ -122,6 +125,13 @@ def test_no_shipped_spec_is_complained_about(path):
 def test_a_spec_of_every_kind_of_value_is_right_for_both():
     assert complaint(EVERYTHING) is None
     assert codes(EVERYTHING) == set()
+
+
+def test_no_parameter_of_a_family_has_the_name_of_a_key_that_every_game_has():
+    common = fields_of(GameSpec).keys()
+    assert {
+        name: common & game.params.keys() for name, game in all_game_types().items() if common & game.params.keys()
+    } == {}
 
 
 # ── it agrees with gift ──
