@@ -19,21 +19,38 @@ _WORD = {"opponents": "opponent", "games": "game"}
 
 
 def unknown_names(tree: Node) -> Iterator[Diagnostic]:
-    """Every name of an opponent or game that nothing defines. Needs the tree only, so it runs beside other errors."""
-    defined: dict[str, Mapping[str, Node]] = {
-        section: node.fields if (node := tree.child(section)) is not None else {} for section in _WORD
-    }
+    """Every name of an opponent or game that nothing defines, once, at its first use; the others are notes.
+
+    Needs the tree only, so it runs beside other errors.
+    """
+    uses: dict[tuple[str, str], list[tuple[Span, Path]]] = {}
     for section, name, span, path in _names(tree):
-        known = [*defined[section], *(PREDEFINED if section == "opponents" else ())]
-        if name in known:
-            continue
-        word, holder = _WORD[section], tree.child(section)
-        near = suggest(name, known)
-        spans: Mapping[str, Span] = holder.key_spans if holder is not None else {}
-        notes = tuple(Note(f"`{other}` is defined here", spans[other]) for other in near[:1] if other in spans)
-        hint = did_you_mean(name, known) if near else _definition(section, name)
-        message = f"{word} `{name}` is not defined"
-        yield Diagnostic(f"unknown-{word}", message, span, "error", hint, dotted(path), notes)
+        uses.setdefault((section, name), []).append((span, path))
+    for (section, name), places in uses.items():
+        holder = tree.child(section)
+        defined: Mapping[str, Node] = holder.fields if holder is not None else {}
+        known = [*defined, *(PREDEFINED if section == "opponents" else ())]
+        if name not in known and not (holder is None and _is_misspelt(tree, section)):
+            yield _unknown(tree, section, name, known, sorted(places, key=lambda place: place[0]))
+
+
+def _is_misspelt(tree: Node, section: str) -> bool:
+    """Whether a whole section is missing, or has a typo, so that it is the one mistake."""
+    return section == "games" or any(section in suggest(key, Spec.model_fields) for key in tree.fields)
+
+
+def _unknown(
+    tree: Node, section: str, name: str, known: Sequence[str], places: Sequence[tuple[Span, Path]]
+) -> Diagnostic:
+    word, holder, near = _WORD[section], tree.child(section), suggest(name, known)
+    spans: Mapping[str, Span] = holder.key_spans if holder is not None else {}
+    notes = [Note(f"`{other}` is defined here", spans[other]) for other in near[:1] if other in spans]
+    notes += [Note("it is named here too", span) for span, _ in places[1:]]
+    hint = did_you_mean(name, known) if near else _definition(section, name)
+    span, path = places[0]
+    return Diagnostic(
+        f"unknown-{word}", f"{word} `{name}` is not defined", span, "error", hint, dotted(path), tuple(notes)
+    )
 
 
 def _definition(section: str, name: str) -> str:

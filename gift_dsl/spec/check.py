@@ -149,6 +149,8 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     if place is not None and (_foreign_option(check, place, path) or _other_variant(check, place, path)):
         return
     options = options_at(place) if place is not None else ()
+    if place is not None and place.model is PartSpec:
+        options = (*options, *COMPOSITION_WORDS.values())  # a typo in its one key makes a composition look like a part
     hint = did_you_mean(key, options) or f"there are: {', '.join(f'`{option}`' for option in options)}"
     elsewhere = [] if suggest(key, options) else _lives_at(key)
     if elsewhere:
@@ -190,6 +192,8 @@ def _where(holder: Path, place: Place | None) -> str:
     if not holder:
         return "the spec"
     kind = place.node.fields["type"].text if place is not None and "type" in place.node.fields else None
+    if kind and holder[0] == "games":
+        return f"`{dotted(holder)}`, a game of the family `{kind}`"  # a shipped game has been inlined
     return f"`{dotted(holder)}`" + (f", which has type `{kind}`" if kind else "")
 
 
@@ -346,7 +350,12 @@ def _bad_tag(check: _Checker, path: Path) -> None:
     place = check.place(path)
     options = list(place.variants or {}) if place is not None else []
     if node is not None and node.kind == "map" and "type" not in node.fields:
-        _missing_key(check, (*path, "type"))
+        known = {key for model in (place.variants or {}).values() for key in model.model_fields} if place else set()
+        near = next((key for key in node.fields if key not in known and suggest(key, ["type"])), None)
+        if near is None:
+            _missing_key(check, (*path, "type"))
+        else:
+            check.add("unknown-key", f"unknown key `{near}` in `{dotted(path)}`", (*path, near), "did you mean `type`?")
     elif node is not None and node.kind == "map":
         _unknown_value(
             check, (*path, "type"), options, f"unknown type `{node.fields['type'].value}` in `{dotted(path)}`"
@@ -366,6 +375,7 @@ def tidy(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
         if item.code == "unknown-key" and item.hint and item.hint.startswith("did you mean")
         for word in item.hint.replace("`", " ").replace("?", " ").replace(",", " ").split()
     }
+    hinted |= {(holder, "play") for holder, word in hinted if word in COMPOSITION_WORDS.values()}
     for item in findings:
         holder, _, key = item.path.rpartition(".")
         if not (item.code == "missing-key" and (holder, key) in hinted):
