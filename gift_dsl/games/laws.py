@@ -7,7 +7,7 @@ sentence how it was broken, or nothing. Adapters to foreign libraries are exempt
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
@@ -83,17 +83,20 @@ def random_play(game: Game, seed: int) -> Iterator[tuple[State, Action | None]]:
     for _ in range(sum(game.facts.max_turns) + 1):
         if state.is_terminal:
             break
-        action = _any_action(state, rng)
+        action = _any_action(game, state, rng)
         yield state, action
         state = state.apply(action)
     yield state, None
 
 
-def _any_action(state: State, rng: random.Random) -> Action:
+def _any_action(game: Game, state: State, rng: random.Random) -> Action:
+    """A legal action. Where any text is legal, a game may have an `examples(state)` of those that mean something."""
     legal = state.legal_actions()
     if not isinstance(legal, FreeText):
         return rng.choice(legal)
-    return rng.choice([text for text in _TEXTS if reason_against(legal, text) is None])
+    examples: Callable[[State], Sequence[str]] | None = getattr(game, "examples", None)
+    texts = _TEXTS if examples is None else examples(state)
+    return rng.choice([text for text in texts if reason_against(legal, text) is None])
 
 
 def _last(game: Game, seed: int) -> State:
