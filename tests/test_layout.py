@@ -21,6 +21,8 @@ ADAPTERS = (
     "engines/*.py",
     "evaluate/harness.py",
     "games/math_worker.py",
+    "games/open_spiel_rules.py",
+    "games/textarena_rules.py",
     "spec/events.py",
     "train/glow.py",
     "train/grpo.py",
