@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from annotated_types import Ge, Le, MinLen
 from typing_extensions import Doc
@@ -16,10 +16,8 @@ class OpenSpielParams:
     """Parameters of `open_spiel`."""
 
     game: Annotated[str, MinLen(1), Doc("OpenSpiel's short name, e.g. `kuhn_poker`.")]
-    seats: Annotated[
-        int, Ge(1), Le(10), Doc("Number of players the game has with these options.")
-    ] = 2
-    max_turns: Annotated[
+    seats: Annotated[int, Ge(1), Le(10), Doc("Number of players the game has with these options.")] = 2
+    horizon: Annotated[
         int,
         Ge(1),
         Le(500),
@@ -35,10 +33,12 @@ def facts(params: OpenSpielParams) -> GameFacts:
     """What the parameters say; OpenSpiel's own rules are not read before the game is built."""
     return GameFacts(
         seats=params.seats,
-        max_turns=(params.max_turns,) * params.seats,
+        max_turns=(params.horizon,) * params.seats,
         graded=True,
         can_draw=True,
         zero_sum=False,
+        # What differs between instances is not known before the package is read, so none are held out.
+        count_instances=lambda: 1,
         perfect_information=False,
         abilities=("adapter: as the game",),
         prompt_tokens=(300, 150),
@@ -46,10 +46,15 @@ def facts(params: OpenSpielParams) -> GameFacts:
 
 
 def build(params: OpenSpielParams, rows: Rows) -> Game:
-    from gift_dsl.games.open_spiel_rules import OpenSpielGame
+    """The game, once its package has shown that it can be made.
 
-    game: Any = OpenSpielGame(params)
-    return game
+    Raises:
+        MachineError: the package is not installed, or lacks something on this machine.
+        UsageError: the package has no such game, or not with these seats or options.
+    """
+    from gift_dsl.games.open_spiel_rules import make_game
+
+    return make_game(params)
 
 
 FAMILY: Final = Family(
@@ -58,4 +63,5 @@ FAMILY: Final = Family(
     params=OpenSpielParams,
     facts=facts,
     build=build,
+    variables=frozenset({"legal", "text"}),
 )
