@@ -504,7 +504,7 @@ def games_to_test() -> tuple[str, ...]:
     return (*(name for name in shipped_games() if name != "math"), "matrix_games", "whos_the_spy")
 
 
-def test_game(target: str, plays: int = 50) -> dict[str, Any]:
+def law_report(target: str, plays: int = 50) -> dict[str, Any]:
     """Try to break every law with a game.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -301,7 +302,7 @@ def play(
         _print_play(api.play(path, text, options), json)
     except api.PlayInterrupted as stop:
         _print_play(stop.document, json)
-        typer.echo(f"gift: {stop}", err=True)
+        typer.echo(f"\ngift: {stop}", err=True)  # the terminal has echoed ^C on this line
         raise typer.Exit(130) from None
     except api.PlayFailed as failure:
         _print_play(failure.document, json)
@@ -345,7 +346,7 @@ def game_test(
 
     if (target is None) == (not all_):
         raise UsageError("name one game, or say --all")
-    documents = [api.test_game(name, plays) for name in (api.games_to_test() if target is None else (target,))]
+    documents = [api.law_report(name, plays) for name in (api.games_to_test() if target is None else (target,))]
     if json:
         _print_json(documents[0] if target is not None else {"schema": "gift-game-test/1", "games": documents})
     elif target is None:
@@ -362,7 +363,14 @@ def game_test(
 def _ask(question: str) -> str:
     """Ask a person: the question on stderr, so that stdout holds the result alone."""
     typer.echo(question, err=True, nl=False)
-    return input()
+    if sys.stdin.isatty():
+        return input()
+    # Without a buffer: a thread that waits inside that of stdin keeps the interpreter from ending after Ctrl-C.
+    with FileIO(sys.stdin.fileno(), closefd=False) as raw:
+        line = raw.readline()
+    if not line:
+        raise EOFError
+    return line.decode(sys.stdin.encoding, "replace")
 
 
 def main() -> None:

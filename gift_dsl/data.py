@@ -138,8 +138,10 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
     Raises:
         MachineError: it is not there or cannot be read; the message names it and, for a split, those that exist.
     """
-    import datasets  # pyright: ignore[reportMissingTypeStubs]
+    import datasets as library  # pyright: ignore[reportMissingTypeStubs]
+    from datasets.exceptions import DatasetsError  # pyright: ignore[reportMissingTypeStubs]
 
+    datasets: Any = library  # its functions are only half typed
     path = folder / Path(source).expanduser() if is_local(source) else None
     if path is not None and not path.exists():
         raise MachineError(f"the dataset {source} does not exist (looked for {path})")
@@ -149,6 +151,6 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
             found = datasets.load_dataset(reader, data_files={split: str(path)}, split=split)
         else:
             found = datasets.load_dataset(str(path or source), name=name, revision=revision, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {error}") from error
     return [dict(cast("Mapping[str, Any]", row)) for row in found]

@@ -76,7 +76,7 @@ class GiftError(Exception):
     exit_code: ClassVar[int] = 1
 
 
-class LimitReached(GiftError):
+class LimitReached(GiftError):  # noqa: N818 - what happened, in the words of the design
     """One of the spec's `limits` is reached (money, calls, time, tokens). What was done is saved, and can go on."""
 
 

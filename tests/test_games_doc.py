@@ -107,7 +107,7 @@ def test_a_plugin_that_breaks_a_law_fails(tmp_path, package, law):
 
 
 def test_the_table_of_the_page_is_what_the_command_prints():
-    printed = api.law_table([api.test_game(name, 5) for name in api.games_to_test()])
+    printed = api.law_table([api.law_report(name, 5) for name in api.games_to_test()])
     assert PAGE.rstrip().endswith(printed.rstrip())
 
 

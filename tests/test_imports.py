@@ -16,7 +16,8 @@ def modules_after(*arguments: str) -> set[str]:
     """Top-level modules that a command has imported when it ends."""
     code = (
         "import sys, json, atexit\n"
-        "atexit.register(lambda: sys.stderr.write('MODULES' + json.dumps(sorted(m for m in sys.modules if '.' not in m))))\n"
+        "names = lambda: json.dumps(sorted(m for m in sys.modules if '.' not in m))\n"
+        "atexit.register(lambda: sys.stderr.write('MODULES' + names()))\n"
         f"sys.argv = ['gift', *{list(arguments)!r}]\n"
         "from gift_dsl.cli import main\n"
         "main()\n"

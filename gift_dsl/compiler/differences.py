@@ -34,12 +34,13 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _by_name(value: object) -> Any:
+def _by_name(value: Any) -> Any:
     """Lists of things with a name as maps, so that an inserted one does not shift all others."""
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    if items and all(isinstance(item, dict) and "name" in item for item in items):
-        return {str(item["name"]): item for item in items}
-    return value
+    if not isinstance(value, list):
+        return value
+    items = cast("list[Any]", value)
+    named = bool(items) and all(isinstance(item, dict) and "name" in item for item in items)
+    return {str(item["name"]): item for item in items} if named else items
 
 
 def _walk(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

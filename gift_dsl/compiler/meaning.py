@@ -46,8 +46,9 @@ def _plain_composition(play: AllOfSpec | AnyOfSpec | InTurnSpec) -> Any:
     body: dict[str, Any] = _hashed(play)
     key = next(name for name in ("all_of", "any_of", "in_turn") if name in body)
     parts: list[Any] = [plain_play(part) for part in getattr(play, key)]
-    if len(parts) == 1 and not (isinstance(parts[0], dict) and "play" in parts[0]):
-        return parts[0]
+    alone: Any = parts[0] if len(parts) == 1 else None
+    if alone is not None and not (isinstance(alone, dict) and "play" in alone):
+        return cast("Any", alone)
     if key == "in_turn":
         body.setdefault("blocks", [1] * len(parts))
     return {**body, key: parts}

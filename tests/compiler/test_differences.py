@@ -64,5 +64,5 @@ def test_something_else_is_refused(tmp_path, text):
 
 
 def test_nothing_there_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="neither a plan.json"):
+    with pytest.raises(UsageError, match=r"neither a plan\.json"):
         api.plan_against(api.check_spec("-", BASE), str(tmp_path / "none"))

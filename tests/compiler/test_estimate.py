@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-API = "opponents.api={type: openai, base_url: 'http://localhost:1/v1', model: m, max_tokens: 100, usd_per_mtok: {input: 1, output: 10}}"
+API = (
+    "opponents.api={type: openai, base_url: 'http://localhost:1/v1', model: m, max_tokens: 100, "
+    "usd_per_mtok: {input: 1, output: 10}}"
+)
 
 
 def stage(checked, index=0):
@@ -35,7 +38,7 @@ def test_a_pool_calls_an_endpoint_for_its_share(check):
 def test_cost_needs_every_price(check):
     priced = stage(check(API, "games.spy.opponents=api", "stages[main].play=spy"))
     assert priced.opponent_usd > 0
-    free = API.replace(", usd_per_mtok: {input: 1, output: 10}", "")
+    free = API.replace(" usd_per_mtok: {input: 1, output: 10}", "")
     assert stage(check(free, "games.spy.opponents=api", "stages[main].play=spy")).opponent_usd is None
 
 
