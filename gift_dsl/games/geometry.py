@@ -71,6 +71,8 @@ class Geometry:
     def completes_line(self, cells: str, cell: int) -> bool:
         """Whether the stone on `cell` stands in a line of at least `connect` stones of its mark."""
         mark = cells[cell]
+        if cells.count(mark) < self.connect:
+            return False
         for forward, backward in self.rays[cell]:
             count = 1
             for side in (forward, backward):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gift_dsl.play.keys import Key
 from gift_dsl.play.seats import ModelPlayer
 from gift_dsl.seat import Completion, Player, PlayerFault, Request, Turn
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ModelAsk:
     """A turn that a model is asked for."""
 
@@ -18,16 +18,16 @@ class ModelAsk:
     request: Request
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PlayerAsk:
-    """A turn that a player is asked for; `key` names its stream."""
+    """A turn that a player is asked for, and how its stream is made."""
 
     player: Player
     turn: Turn
-    key: Key
+    draw: Callable[[], random.Random]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class JudgeAsk:
     """A finished game whose outcome takes time to tell."""
 

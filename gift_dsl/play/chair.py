@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from gift_dsl.games.game import Legal, State
@@ -10,9 +13,10 @@ from gift_dsl.play.asks import ModelAsk, PlayerAsk
 from gift_dsl.play.keys import Key, Keys
 from gift_dsl.play.parse import BadFormat, IllegalAction, parse_answer, read_action
 from gift_dsl.play.seats import ModelPlayer, Table
-from gift_dsl.play.setting import Setting
+from gift_dsl.play.setting import Notes, Setting
 from gift_dsl.play.transcript import Chat, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
+from gift_dsl.rng import branch
 from gift_dsl.seat import Completion, Request, Turn
 
 OPENING: Final = (-1, 0)
@@ -29,6 +33,8 @@ class Chair:
     Attributes:
         setting: of the part.
         seat: counted from 0.
+        stream: what the streams of its turns have in their names.
+        draws: makes them; the rest of their names are the number of the turn and of the attempt.
         memory: what it has heard and said; a trained seat's outlives the play.
         asked: turns it was asked for.
         retries: further tries it has had after unplayable actions; an opponent's start anew each turn.
@@ -39,10 +45,15 @@ class Chair:
         note: the penalty of the turn before, if it is to be told.
         feedback: on the part before, for the first message.
         observation: what it was told last.
+        legal: what it may do.
+        is_trained: the policy sits here.
+        max_turns: that it may be asked for; of an opponent, that its rules foresee.
     """
 
     setting: Setting
     seat: int
+    stream: Key
+    draws: Callable[..., random.Random]
     memory: Chat | Transcript
     asked: int = 0
     retries: int = 0
@@ -53,53 +64,49 @@ class Chair:
     note: str | None = None
     feedback: str | None = None
     observation: object = None
+    legal: Legal = ()
+    is_trained: bool = field(init=False)
+    max_turns: int = field(init=False)
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether the policy sits here."""
-        return self.seat in self.setting.trained
+    def __post_init__(self) -> None:
+        setting = self.setting
+        self.is_trained = self.seat in setting.trained
+        self.max_turns = setting.part.leaf.max_turns if self.is_trained else setting.game.facts.max_turns[self.seat]
 
     @property
     def turns_left(self) -> int:
-        """Turns that this seat may still be asked for; of an opponent, that its rules foresee."""
-        setting = self.setting
-        most = setting.part.leaf.max_turns if self.is_trained else setting.game.facts.max_turns[self.seat]
-        return most - self.asked
+        """Turns that this seat may still be asked for."""
+        return self.max_turns - self.asked
 
-    def copy(self) -> Chair:
-        """An independent copy."""
-        return replace(self, memory=self.memory.copy())
+    def copy(self, keys: Keys, member: Member) -> Chair:
+        """An independent copy for a member of the group."""
+        stream = stream_of(keys, self.setting, self.seat, member)
+        return replace(self, memory=self.memory.copy(), stream=stream, draws=branch(keys.seed, *stream))
 
     def tell(self, state: State) -> None:
         """The next message: the observation, and what was wrong with the last answer."""
-        notes = {
-            "feedback": self.feedback,
-            "penalty": self.note,
-            "player": self.seat + 1,
-            "retry_reason": self.reason,
-            "turn": self.asked + 1,
-            "turns_left": max(1, self.turns_left),
-        }
-        self.observation = state.observation(self.seat)
+        left = max(1, self.max_turns - self.asked)
+        notes = Notes(self.seat + 1, self.asked + 1, left, self.feedback, self.note, self.reason)
+        self.observation, self.legal = state.observation(self.seat), state.legal_actions()
         self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
         self.asked += 1
         self.feedback = self.note = None
 
-    def ask_player(self, state: State, key: Key) -> PlayerAsk:
+    def ask_player(self, state: State, attempt: int) -> PlayerAsk:
         """The turn of a player that answers in text."""
         setting, player = self.setting, self.setting.seats[self.seat]
         assert isinstance(self.memory, Chat)
         assert not isinstance(player, ModelPlayer)
         turn = Turn(
             observation=self.observation,
-            legal=state.legal_actions(),
+            legal=self.legal,
             messages=tuple(self.memory.messages),
             state=state if setting.game.facts.perfect_information else None,
             seat=self.seat,
             game=setting.part.leaf.label,
             tag=setting.game.plan.prompt.tag,
         )
-        return PlayerAsk(player, turn, key)
+        return PlayerAsk(player, turn, partial(self.draws, self.asked, attempt))
 
     def ask_model(self, table: Table, key: Key, seed: int, ids: tuple[str, str]) -> ModelAsk | None:
         """The turn of a model; None where its context leaves no room for a single token.
@@ -124,17 +131,17 @@ class Chair:
         temperature = temperature if player.temperature is None else player.temperature
         return ModelAsk(player, Request(context, max_tokens, temperature, key, seed, *ids))
 
-    def read(self, answer: Completion | str, legal: Legal) -> TurnRecord:
+    def read(self, answer: Completion | str) -> TurnRecord:
         """An answer as a record; `action` is set where it names a legal action. The memory keeps the answer."""
         if isinstance(answer, Completion):
             assert not isinstance(self.memory, Chat)
             sequence, span = self.memory.say(answer, self.setting.index)
             text = self.memory.codec.decode(answer.ids)
-            record = self._read_text(text, legal, is_cut=answer.finish_reason == "length")
+            record = self._read_text(text, is_cut=answer.finish_reason == "length")
             return replace(record, tokens=len(answer.ids), sequence=sequence, span=span)
         assert isinstance(self.memory, Chat)
         self.memory.say(answer)
-        return self._read_text(answer, legal, is_cut=False)
+        return self._read_text(answer, is_cut=False)
 
     def record(self, text: str, action: str | None, end: TurnEnd, reason: str | None = None) -> TurnRecord:
         """A turn of this seat."""
@@ -142,31 +149,31 @@ class Chair:
             self.setting.part.leaf.label, self.seat, self.setting.names[self.seat], text, action, end, reason
         )
 
-    def _read_text(self, text: str, legal: Legal, *, is_cut: bool) -> TurnRecord:
+    def _read_text(self, text: str, *, is_cut: bool) -> TurnRecord:
         prompt = self.setting.game.plan.prompt
         if is_cut and self.is_trained:
             return self.record(text, None, "truncated", "the turn was cut at its token limit")
         parsed = parse_answer(text, prompt.tag, prompt.think if self.is_trained else "optional")
         if isinstance(parsed, BadFormat):
             return self.record(text, None, "bad_format", parsed.reason)
-        action = read_action(parsed.answer, legal)
+        action = read_action(parsed.answer, self.legal)
         if isinstance(action, IllegalAction):
             return self.record(text, None, "illegal_action", action.reason)
         return self.record(text, action, "action")
 
 
-def opponent_chair(table: Table, setting: Setting, seat: int) -> Chair:
-    """A seat that is not trained; its memory begins with the play."""
+def opponent_memory(table: Table, setting: Setting, seat: int) -> Chat | Transcript:
+    """Of a seat that is not trained: it begins with the play."""
     player, system = setting.seats[seat], table.system_prompt
     if not isinstance(player, ModelPlayer):
-        return Chair(setting, seat, Chat(system))
+        return Chat(system)
     strip = setting.part.leaf.rollout.thinking == "strip"
-    return Chair(setting, seat, make_transcript(player.template, player.policy.codec, system, strip=strip))
+    return make_transcript(player.template, player.policy.codec, system, strip=strip)
 
 
-def stream_key(keys: Keys, chair: Chair, member: Member, attempt: int) -> Key:
-    """The name of the stream of one call; no two calls of a run share one, but where noise is to be common."""
-    if not chair.is_trained and chair.setting.part.leaf.rollout.opponent_noise == "common":
+def stream_of(keys: Keys, setting: Setting, seat: int, member: Member) -> Key:
+    """What the streams of a seat have in their names; no two seats of a run share one, but where noise is common."""
+    is_trained = seat in setting.trained
+    if not is_trained and setting.part.leaf.rollout.opponent_noise == "common":
         member = OPENING
-    purpose = "policy" if chair.is_trained else "opponent"
-    return keys.name(purpose, *chair.setting.key, *member, chair.seat, chair.asked, attempt)
+    return keys.name("policy" if is_trained else "opponent", *setting.key, *member, seat)

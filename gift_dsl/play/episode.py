@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gift_dsl.play.asks import Answer, Ask
-from gift_dsl.play.chair import OPENING, Chair
+from gift_dsl.play.chair import OPENING
 from gift_dsl.play.compose import Walk
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.part import Play, Said, SeatEnd
@@ -73,11 +73,11 @@ class Trainee:
 
     index: int
     strips: bool
-    memories: dict[int, Chat | Transcript] = field(default_factory=dict[int, Chat | Transcript])
+    memories: dict[int, Chat | Transcript] = field(default_factory=lambda: {})
     turns: Iterator[int] = field(default_factory=count)
-    parts: list[PartRecord] = field(default_factory=list[PartRecord])
-    results: dict[str, PartResult] = field(default_factory=dict[str, PartResult])
-    said: list[Said] = field(default_factory=list[Said])
+    parts: list[PartRecord] = field(default_factory=lambda: [])
+    results: dict[str, PartResult] = field(default_factory=lambda: {})
+    said: list[Said] = field(default_factory=lambda: [])
     feedback: str | None = None
     note: str | None = None
 
@@ -87,8 +87,8 @@ class Trainee:
         context = setting.part.context
         if context not in self.memories:
             self.memories[context] = self._new_memory(play.table)
-        feedback = self.feedback if setting.part.tells else None
-        play.chairs[seat] = Chair(setting, seat, self.memories[context], feedback=feedback, note=self.note)
+        chair = play.sit(seat, self.memories[context])
+        chair.note, chair.feedback = self.note, self.feedback if setting.part.tells else None
         self.feedback = self.note = None
 
     def leave(self, play: Play, seat: int) -> None:
@@ -138,6 +138,10 @@ class Episode:
 
     def next(self) -> Ask | Play | None:
         """The turn it waits for; an opening that must be played first; None when it is over or void."""
+        if self._play is not None:
+            ask = self._play.next()
+            if ask is not None:
+                return ask
         while self._upcoming is not None:
             setting, index = self._upcoming
             opening = self.start.openings[setting.index]
@@ -181,7 +185,8 @@ class Episode:
 
     def give(self, answer: Answer) -> None:
         """The answer to what was asked last."""
-        self.play.give(answer)
+        assert self._play is not None, "nothing was asked"
+        self._play.give(answer)
 
     def trajectories(self) -> tuple[Trajectory, ...]:
         """One for each trained seat, in their order; the member's number is that of the episode."""
@@ -248,10 +253,12 @@ def is_played(opening: Play) -> bool:
 
 def _placed(said: Said, first: Mapping[int, int]) -> TurnRecord:
     """A turn with the number of its sequence in the trajectory; without one where another seat spoke."""
-    record = said.record
-    start = first.get(id(said.transcript)) if said.transcript is not None else None
-    if record.sequence is None or start is None:
-        return replace(record, sequence=None, span=None) if record.sequence is not None else record
+    record, transcript = said
+    if transcript is None:
+        return record
+    start = first.get(id(transcript))
+    if start is None or record.sequence is None:
+        return replace(record, sequence=None, span=None)
     return replace(record, sequence=start + record.sequence)
 
 

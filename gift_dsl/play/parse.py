@@ -62,6 +62,9 @@ def parse_answer(text: str, tag: str = "answer", think: Think = "optional") -> P
         tag: name of the answer element.
         think: whether a `<think>` part stands before it.
     """
+    plain = _plain_pattern(tag).fullmatch(text) if think != "required" else None
+    if plain is not None:
+        return Parsed(plain.group(1).strip())  # what most completions look like
     body = _without_thoughts(text, think)
     if isinstance(body, BadFormat):
         return body
@@ -120,6 +123,12 @@ def _without_thoughts(text: str, think: Think) -> str | BadFormat:
     if not tags[-1].group(1):
         return BadFormat("the <think> part is not closed")
     return text[tags[-1].end() :]
+
+
+@lru_cache(maxsize=64)
+def _plain_pattern(tag: str) -> re.Pattern[str]:
+    """One element with something in it and nothing around it."""
+    return re.compile(rf"\s*<{re.escape(tag)}>([^<>]*[^<>\s][^<>]*)</{re.escape(tag)}>\s*")
 
 
 @lru_cache(maxsize=64)

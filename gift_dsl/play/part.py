@@ -10,14 +10,14 @@ from typing import Final
 
 from gift_dsl.games.game import FreeText, Legal, Outcome, State
 from gift_dsl.play.asks import Answer, Ask, JudgeAsk
-from gift_dsl.play.chair import OPENING, Chair, Member, opponent_chair, stream_key
+from gift_dsl.play.chair import OPENING, Chair, Member, opponent_memory, stream_of
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.parse import IllegalAction, read_action
 from gift_dsl.play.seats import ModelPlayer, Table
 from gift_dsl.play.setting import Setting
 from gift_dsl.play.transcript import Chat, Transcript
 from gift_dsl.records import OutcomeName, TurnRecord
-from gift_dsl.rng import stream
+from gift_dsl.rng import branch
 from gift_dsl.seat import PlayerFault
 
 # What an opponent that finds no legal text says instead: neutral, so that nobody wins or loses by it.
@@ -41,12 +41,8 @@ class SeatEnd:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """A turn with the transcript that holds its tokens; `record.sequence` counts within that transcript."""
-
-    record: TurnRecord
-    transcript: Transcript | None
+Said = tuple[TurnRecord, Transcript | None]
+"""A turn with the transcript that holds its tokens; the record's `sequence` counts within that transcript."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,8 +65,8 @@ class Play:
     setting: Setting
     member: Member
     state: State
-    chairs: dict[int, Chair] = field(default_factory=dict[int, Chair])
-    said: list[Said] = field(default_factory=list[Said])
+    chairs: dict[int, Chair] = field(default_factory=lambda: {})
+    said: list[Said] = field(default_factory=lambda: [])
     opponent_illegal: int = 0
     ends: dict[int, SeatEnd] | None = None
     fault: PlayerFault | None = None
@@ -97,8 +93,8 @@ class Play:
             self._fail(chair, answer)
             return
         self._attempt = self._num_failed = 0
-        record = self._played(chair.read(answer, self.state.legal_actions()))
-        self.said.append(Said(record, None if isinstance(chair.memory, Chat) else chair.memory))
+        record = self._played(chair.read(answer), chair.legal)
+        self.said.append((record, None if isinstance(chair.memory, Chat) else chair.memory))
         chair.problem, chair.reason = (None, None) if record.end == "action" else (record.end, record.reason)
         if record.end == "action":
             chair.retries = chair.retries if chair.is_trained else 0
@@ -116,13 +112,31 @@ class Play:
         chair = self.chairs[self._seat]
         self.ends = self.fault = None
         self._num_failed = chair.retries = 0
-        if self.said[-1].record.end == "fault":
+        if self.said[-1][0].end == "fault":
             self._ask = self._make_ask(chair)
 
     def fork(self, member: Member) -> Play:
         """A member's continuation of this opening."""
-        chairs = {seat: chair.copy() for seat, chair in self.chairs.items()}
-        return replace(self, member=member, chairs=chairs, said=list(self.said))
+        chairs = {seat: chair.copy(self.keys, member) for seat, chair in self.chairs.items()}
+        return Play(
+            self.table,
+            self.keys,
+            self.setting,
+            member,
+            self.state,
+            chairs,
+            list(self.said),
+            self.opponent_illegal,
+            self.ends,
+            self.fault,
+            self._seat,
+        )
+
+    def sit(self, seat: int, memory: Chat | Transcript) -> Chair:
+        """Take a seat."""
+        stream = stream_of(self.keys, self.setting, seat, self.member)
+        self.chairs[seat] = chair = Chair(self.setting, seat, stream, branch(self.keys.seed, *stream), memory)
+        return chair
 
     def _advance(self) -> None:
         """Ask whoever acts, or end."""
@@ -133,9 +147,7 @@ class Play:
         is_trained = seat in self.setting.trained
         if is_trained and self.member == OPENING:
             return
-        if seat not in self.chairs:
-            self.chairs[seat] = opponent_chair(self.table, self.setting, seat)
-        chair = self.chairs[seat]
+        chair = self.chairs.get(seat) or self.sit(seat, opponent_memory(self.table, self.setting, seat))
         if is_trained and chair.turns_left < 1:
             self._end_early(chair, "loss", "every turn of this part was used up")
             return
@@ -143,9 +155,9 @@ class Play:
         self._ask = self._make_ask(chair)
 
     def _make_ask(self, chair: Chair) -> Ask | None:
-        key = stream_key(self.keys, chair, self.member, self._attempt)
         if not isinstance(self.setting.seats[chair.seat], ModelPlayer):
-            return chair.ask_player(self.state, key)
+            return chair.ask_player(self.state, self._attempt)
+        key = (*chair.stream, chair.asked, self._attempt)
         group = f"{self.keys.place}/{self.setting.key[0]}"
         place = () if chair.is_trained else (self.setting.index, chair.seat)
         episode = "/".join(map(str, (group, *self.member, *place)))
@@ -157,7 +169,7 @@ class Play:
 
     def _fail(self, chair: Chair, fault: PlayerFault) -> None:
         """A call without an answer: ask the same turn again, or give the play up."""
-        self.said.append(Said(chair.record("", None, "fault", str(fault)), None))
+        self.said.append((chair.record("", None, "fault", str(fault)), None))
         self._attempt += 1
         self._num_failed += 1
         if self._num_failed <= self.setting.part.leaf.rollout.max_turn_retries:
@@ -169,11 +181,10 @@ class Play:
         self.fault = fault
         self.ends = {seat: SeatEnd("void", None, False, str(fault)) for seat in self.setting.trained}
 
-    def _played(self, record: TurnRecord) -> TurnRecord:
+    def _played(self, record: TurnRecord, legal: Legal) -> TurnRecord:
         """Put the state after an action in place of this one."""
         if record.action is None:
             return record
-        legal = self.state.legal_actions()
         try:
             self.state = self.state.apply(record.action)
         except ValueError as error:
@@ -216,16 +227,14 @@ class Play:
 
     def _play_for(self, chair: Chair) -> None:
         """A random legal action, or where actions cannot be listed a text that says nothing."""
-        legal = self.state.legal_actions()
-        key = stream_key(self.keys, chair, self.member, 0)
-        action = (
-            _any_text(legal) if isinstance(legal, FreeText) else stream(self.keys.seed, *key, "legal").choice(legal)
-        )
+        legal = chair.legal
+        rng = chair.draws(chair.asked, "legal")
+        action = _any_text(legal) if isinstance(legal, FreeText) else rng.choice(legal)
         if action is None:
             self._make_void(PlayerFault(self.setting.names[chair.seat], f"no legal action: {chair.reason}"))
             return
         record = chair.record("", action, "action", "played for an opponent without a legal action")
-        self.said.append(Said(self._played(record), None))
+        self.said.append((self._played(record, legal), None))
         chair.problem = chair.reason = None
         chair.retries = 0
 
@@ -247,7 +256,7 @@ class Play:
             loses = seat == loser or (roles[seat] != "" and roles[seat] == roles[loser])
             outcome: Outcome = "loss" if loses else "win"
             worth = graded[outcome] if self.setting.game.facts.graded else outcome
-            ends[seat] = replace(self._end(worth), reason=reason)
+            ends[seat] = self._end(worth, reason)
         return ends
 
     def _finish(self) -> None:
@@ -261,21 +270,21 @@ class Play:
         outcomes = self.state.outcome()
         explain = getattr(game, "reason", None)
         reason = None if explain is None else (str(explain(self.state)) or None)
-        self.ends = {seat: replace(self._end(outcomes[seat]), reason=reason) for seat in self.setting.trained}
+        self.ends = {seat: self._end(outcomes[seat], reason) for seat in self.setting.trained}
 
-    def _end(self, outcome: Outcome) -> SeatEnd:
+    def _end(self, outcome: Outcome, reason: str | None) -> SeatEnd:
         """An outcome of the rules: its name and its worth. A grade that is neither 0 nor 1 counts as a draw."""
         win, draw, loss = self.setting.game.plan.reward
         match outcome:
             case "win":
-                return SeatEnd("success", win, True)
+                return SeatEnd("success", win, True, reason)
             case "draw":
-                return SeatEnd("draw", draw, True)
+                return SeatEnd("draw", draw, True, reason)
             case "loss":
-                return SeatEnd("loss", loss, True)
+                return SeatEnd("loss", loss, True, reason)
             case _:
                 grade = float(outcome)
-                return SeatEnd("success" if grade >= 1 else "draw" if grade > 0 else "loss", grade, True)
+                return SeatEnd("success" if grade >= 1 else "draw" if grade > 0 else "loss", grade, True, reason)
 
 
 def _any_text(legal: Legal) -> str | None:

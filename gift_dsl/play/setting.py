@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
 
 from gift_dsl.errors import GiftError
 from gift_dsl.games.game import Game, State
 from gift_dsl.games.splits import draw_instance
-from gift_dsl.plan import GamePlan
+from gift_dsl.plan import GamePlan, PromptPlan
 from gift_dsl.play.compose import Part, Walk
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.seats import POLICY, Seat, Table, TableGame
 from gift_dsl.prompts import render_prompt
+
+
+class Notes(NamedTuple):
+    """What a message says besides the observation: the variables that every template has (see `prompts.library`)."""
+
+    player: int
+    turn: int
+    turns_left: int
+    feedback: str | None = None
+    penalty: str | None = None
+    retry_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,10 +68,21 @@ class Setting:
         """What trained seats are grouped by: the role, or the seat where the game has no roles."""
         return self.roles[seat] or f"seat {seat}"
 
-    def text(self, observation: object, notes: Mapping[str, object]) -> str:
+    def text(self, observation: object, notes: Notes) -> str:
         """The message for a seat: its observation in this wording, and the request for the answer format."""
-        shown = render_prompt(self.wording, {**_values(observation), **notes}).strip()
-        return f"{shown}\n{self.answer}" if self.answer else shown
+        try:
+            return _cached_text(self.wording, self.answer, observation, notes)
+        except TypeError:  # an observation that holds a list or a map has no hash
+            return _text(self.wording, self.answer, observation, notes)
+
+
+def _text(wording: str, answer: str, observation: object, notes: Notes) -> str:
+    shown = render_prompt(wording, {**_values(observation), **notes._asdict()})
+    return f"{shown}\n{answer}" if answer else shown
+
+
+# Members of a group see the same first positions, and a small game has few positions at all.
+_cached_text = lru_cache(maxsize=16_384)(_text)
 
 
 def settle(table: Table, keys: Keys, walk: Walk) -> tuple[Setting, ...]:
@@ -128,8 +152,18 @@ class _Place:
         """The sentence that asks for the answer format."""
         prompt, evaluation = self.game.plan.prompt, self.table.evaluation
         max_tokens = evaluation.max_tokens if evaluation else self.part.leaf.max_tokens_per_turn
-        values = {"tag": prompt.tag, "think": prompt.think == "required", "max_tokens": max_tokens}
-        return render_prompt(prompt.answer, values).strip()
+        return _answer_text(prompt, max_tokens)
+
+    def wording(self) -> str:
+        """One of the plan's wordings."""
+        wordings = self.game.plan.prompt.observations
+        return wordings[0] if len(wordings) == 1 else self.keys.stream("wording", *self.key).choice(wordings)
+
+
+@lru_cache(maxsize=1024)
+def _answer_text(prompt: PromptPlan, max_tokens: int) -> str:
+    values = {"tag": prompt.tag, "think": prompt.think == "required", "max_tokens": max_tokens}
+    return render_prompt(prompt.answer, values)
 
 
 def _settle(place: _Place, index: int) -> Setting:
@@ -148,7 +182,7 @@ def _settle(place: _Place, index: int) -> Setting:
         names=tuple(name for name, _ in seated),
         seats=tuple(player for _, player in seated),
         roles=roles,
-        wording=place.keys.stream("wording", *place.key).choice(game.plan.prompt.observations),
+        wording=place.wording(),
         answer=place.answer(),
         chance=_chance(game.game, state),
         key=place.key,
@@ -173,9 +207,13 @@ def _chance(game: Game, state: State) -> float | None:
 
 
 def _values(observation: object) -> dict[str, object]:
-    return {name: getattr(observation, name) for name in _field_names(type(observation))}
+    names, get = _fields_of(type(observation))
+    return dict(zip(names, get(observation), strict=True))
 
 
 @lru_cache(maxsize=256)
-def _field_names(kind: type[object]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))  # pyright: ignore[reportArgumentType]  # a dataclass by contract
+def _fields_of(kind: type[object]) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]]:
+    names = tuple(field.name for field in fields(kind))  # pyright: ignore[reportArgumentType]  # a dataclass by contract
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda observation: tuple(getattr(observation, name) for name in names)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from gift_dsl.play.asks import Answer, JudgeAsk, ModelAsk, PlayerAsk
+from gift_dsl.play.asks import Answer, Ask, JudgeAsk, ModelAsk, PlayerAsk
 from gift_dsl.play.compose import Walk
 from gift_dsl.play.episode import Episode, GroupStart
 from gift_dsl.play.keys import Keys
@@ -21,7 +21,6 @@ from gift_dsl.play.part import Play
 from gift_dsl.play.seats import Table
 from gift_dsl.play.voids import VoidLimit
 from gift_dsl.records import Group, Trajectory
-from gift_dsl.rng import stream
 from gift_dsl.seat import PlayerFault, TokenPolicy
 
 _LOG: Final = logging.getLogger(__name__)
@@ -134,23 +133,28 @@ class _Loop:
         while self.ready:
             runner = self.ready.popleft()
             ask = runner.next()
-            if ask is None:
-                self._over(runner)
-            elif isinstance(ask, Play):
-                assert isinstance(runner, Episode)
-                self.blocked[ask].append(runner)
-            elif isinstance(ask, ModelAsk):
-                self.batches.setdefault(id(ask.player.policy), []).append((runner, ask))
-            elif isinstance(ask, JudgeAsk):
-                self._start([runner], _judged(ask), "the judge of an answer")
-            elif ask.player.waits:
-                self._start([runner], self._asked(ask), f"player `{ask.player.name}`")
-            else:
-                runner.give((await self._asked(ask))[0])
-                self.ready.appendleft(runner)
+            while isinstance(ask, PlayerAsk) and not ask.player.waits:
+                runner.give(await self._answer(ask))
+                ask = runner.next()
                 num_turns += 1
                 if num_turns % _TURNS_BETWEEN_PAUSES == 0:
                     await asyncio.sleep(0)
+            self._wait(runner, ask)
+
+    def _wait(self, runner: Runner, ask: Ask | Play | None) -> None:
+        """See to what somebody waits for."""
+        match ask:
+            case None:
+                self._over(runner)
+            case Play():
+                assert isinstance(runner, Episode)
+                self.blocked[ask].append(runner)
+            case ModelAsk():
+                self.batches.setdefault(id(ask.player.policy), []).append((runner, ask))
+            case JudgeAsk():
+                self._start([runner], _judged(ask), "the judge of an answer")
+            case PlayerAsk():
+                self._start([runner], self._answers(ask), f"player `{ask.player.name}`")
 
     def _start_batches(self) -> None:
         """One generation for each model that is free; in lockstep only when nobody else is waited for."""
@@ -189,11 +193,14 @@ class _Loop:
             runner.give(answer)
             self.ready.append(runner)
 
-    async def _asked(self, ask: PlayerAsk) -> Sequence[Answer]:
+    async def _answer(self, ask: PlayerAsk) -> Answer:
         try:
-            return [await ask.player.act(ask.turn, stream(self.keys.seed, *ask.key))]
+            return await ask.player.act(ask.turn, ask.draw())
         except PlayerFault as fault:
-            return [fault]
+            return fault
+
+    async def _answers(self, ask: PlayerAsk) -> Sequence[Answer]:
+        return [await self._answer(ask)]
 
     def _over(self, runner: Runner) -> None:
         """An opening or an episode has come to its end."""

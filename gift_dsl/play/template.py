@@ -100,7 +100,12 @@ def _probe(codec: Codec, assistant: str, user: str) -> Ids:
 
 
 def _ends_with(codec: Codec, ids: Ids, text: str) -> bool:
-    return codec.decode(ids).endswith(text)
+    return codec.decode(ids).endswith(_as_decoded(codec, text))
+
+
+def _as_decoded(codec: Codec, text: str) -> str:
+    """What is left of a text that was encoded: a tokenizer of whole words keeps neither white space nor all words."""
+    return codec.decode(codec.encode(text))
 
 
 def _ignores_history(codec: Codec, tail: Ids) -> bool:
@@ -117,7 +122,7 @@ def _rewrites(codec: Codec, closed: Ids, reopened: Ids) -> str | None:
     if reopened[: len(closed)] != closed:
         return "earlier turns of the assistant"
     thought = _probe(codec, f"<think>\n{_THOUGHT}\n</think>\n\nOK", _SECOND.content)
-    return None if _THOUGHT in codec.decode(thought) else "thoughts in earlier turns"
+    return None if _as_decoded(codec, _THOUGHT) in codec.decode(thought) else "thoughts in earlier turns"
 
 
 def _next_turn(codec: Codec, prefix: Ids, close: Ids, text: str) -> Ids:
