@@ -158,6 +158,8 @@ class _Loop:
 
     def _start_batches(self) -> None:
         """One generation for each model that is free; in lockstep only when nobody else is waited for."""
+        if not self.batches:
+            return
         busy = {id(waiting.policy) for waiting in self.tasks.values()}
         if self.table.lockstep and busy:
             return
