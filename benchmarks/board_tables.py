@@ -5,7 +5,7 @@
 Every player meets every other, and itself, as the first and as the second to move, through the same table as
 `gift play`. TicTacToe starts from the empty board, which perfect play never loses; Connect Four, with a fifth of the
 rounds, after up to two random stones of each side, which a search of four plies can lose. All rows of a table start
-from the same positions. A cell is a share in per cent with its Wilson interval of 95 %; `minimax 0.25` plays a
+from the same positions. A cell is a share in per cent with its Wilson interval of 95 %; `minimax-0.25` plays a
 uniformly random legal action in a quarter of its turns.
 """
 
@@ -24,16 +24,16 @@ name: board-tables
 model: {source: ./nobody}
 opponents:
   minimax: {type: minimax}
-  minimax 0.25: {type: minimax, epsilon: 0.25}
-  minimax 0.5: {type: minimax, epsilon: 0.5}
-  minimax 0.75: {type: minimax, epsilon: 0.75}
+  minimax-0.25: {type: minimax, epsilon: 0.25}
+  minimax-0.5: {type: minimax, epsilon: 0.5}
+  minimax-0.75: {type: minimax, epsilon: 0.75}
 games:
   tictactoe: {type: tictactoe, openings: empty, trainee: {seat: 0}, opponents: random}
   connect_four: {type: connect_four, trainee: {seat: 0}, opponents: random}
 stages:
   - {name: tictactoe, type: grpo, play: tictactoe, until: {steps: 1}}
 """
-PLAYERS: Final = ("minimax", "minimax 0.25", "minimax 0.5", "minimax 0.75", "random")
+PLAYERS: Final = ("minimax", "minimax-0.25", "minimax-0.5", "minimax-0.75", "random")
 
 
 def count(game: str, first: str, second: str, rounds: int, seed: int) -> dict[str, int]:
