@@ -29,6 +29,7 @@ class TurnRecord:
         tokens: number of sampled ids; 0 for players without tokens.
         sequence: index of the sequence that holds the sampled ids; None for players that are not trained.
         span: [start, end) of the sampled ids in that sequence's completion.
+        penalty: what this turn costs its seat, at most 0; the part's sum has it too.
     """
 
     part: str
@@ -41,6 +42,7 @@ class TurnRecord:
     tokens: int = 0
     sequence: int | None = None
     span: tuple[int, int] | None = None
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +151,3 @@ class StepRecord:
     stage: str
     step: int
     metrics: Mapping[str, float]
-

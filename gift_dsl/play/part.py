@@ -199,6 +199,8 @@ class Play:
         plan, rollout = self.setting.game.plan, self.setting.part.leaf.rollout
         is_cut = chair.problem == "truncated"
         penalty = plan.illegal_penalty if chair.problem == "illegal_action" else plan.format_penalty
+        record, memory = self.said[-1]
+        self.said[-1] = (replace(record, penalty=penalty), memory)
         chair.penalty += penalty
         chair.note = f"{penalty:g}" if plan.show_penalty and penalty else None
         chair.truncated += is_cut
