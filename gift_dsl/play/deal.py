@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final, assert_never
 
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
@@ -35,11 +36,7 @@ def weight_at(schedule: Schedule, step: int) -> float:
 def phase(blocks: Sequence[int], step: int) -> int:
     """Index of the block that a step falls into when the blocks repeat (GIFT v2: `k_list`; its T is step + 1)."""
     place = step % sum(blocks)
-    for index, block in enumerate(blocks):
-        place -= block
-        if place < 0:
-            return index
-    raise AssertionError("a place below the sum lies in a block")
+    return next(index for index, end in enumerate(accumulate(blocks)) if place < end)
 
 
 def node_at(play: Play, keys: Keys) -> Node:

@@ -94,6 +94,7 @@ class _Loop:
         self.blocked: defaultdict[Play, list[Episode]] = defaultdict(list)
         self.batches: dict[int, list[tuple[Runner, ModelAsk]]] = {}
         self.tasks: dict[asyncio.Task[Sequence[Answer]], _Waiting] = {}
+        self.busy: set[int] = set()
         self.arrived: deque[asyncio.Task[Sequence[Answer]]] = deque()
         self.arrival = asyncio.Event()
         self.groups: dict[int, list[Group]] = {}
@@ -158,12 +159,9 @@ class _Loop:
 
     def _start_batches(self) -> None:
         """One generation for each model that is free; in lockstep only when nobody else is waited for."""
-        if not self.batches:
+        if self.table.lockstep and self.tasks:
             return
-        busy = {id(waiting.policy) for waiting in self.tasks.values()}
-        if self.table.lockstep and busy:
-            return
-        for number in self.batches.keys() - busy:
+        for number in self.batches.keys() - self.busy:
             # The order of arrival depends on the network; that of the keys does not.
             turns = sorted(self.batches.pop(number), key=lambda turn: turn[1].request.stream_key)
             policy = turns[0][1].player.policy
@@ -181,6 +179,8 @@ class _Loop:
         patience_s = min(_patience(runner) for runner in runners)
         timer = asyncio.get_running_loop().call_later(patience_s, _report, what, len(runners), patience_s)
         self.tasks[task] = _Waiting(runners, policy, timer)
+        if policy is not None:
+            self.busy.add(id(policy))
         task.add_done_callback(self._arrive)
 
     def _arrive(self, task: asyncio.Task[Sequence[Answer]]) -> None:
@@ -191,6 +191,7 @@ class _Loop:
         """Hand out the answers of a finished task. What went wrong in it, other than a player's fault, is raised."""
         waiting = self.tasks.pop(task)
         waiting.timer.cancel()
+        self.busy.discard(id(waiting.policy))
         for runner, answer in zip(waiting.runners, task.result(), strict=True):
             runner.give(answer)
             self.ready.append(runner)

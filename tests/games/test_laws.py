@@ -259,6 +259,23 @@ def test_each_law_finds_the_mutant_that_breaks_it(law):
 
 
 SENTENCES = {
+    "keyless": (with_game(instance_key=lambda self, state: f"{next(COUNTER)}"), "stream", "one state has two keys"),
+    "moody": (
+        with_state(apply=lambda self, action: replace(NimState.apply(self, action), secret=f"{next(COUNTER)}")),
+        "values",
+        "gave two different states",
+    ),
+    "loose": (
+        with_state(observation=lambda self, player: {"heap": self.heap}),
+        "observations",
+        "is dict, not a frozen",
+    ),
+    "flickering": (
+        with_state(observation=lambda self, player: _observing(note=f"{next(COUNTER)}")(self, player)),
+        "observations",
+        "two observations of one state",
+    ),
+    "mapped": (with_state(observation=_observing(note={"a": {1}})), "observations", "holds a set"),
     "changes": (with_state(apply=_changing), "values", "changed the state it was called on"),
     "endless": (with_state(is_terminal=property(lambda self: False)), "horizon", "IndexError"),
     "graded": (with_facts(graded=True), "outcomes", "declared: numbers in [0, 1]"),
@@ -283,6 +300,10 @@ def test_a_finding_says_in_one_sentence_what_is_wrong(name):
     game, law, sentence = SENTENCES[name]
     findings = {finding.law: finding for finding in check_game(game, range(20))}
     assert sentence in findings[law].problem
+
+
+def test_a_result_after_a_single_action_is_a_result_at_the_end():
+    assert all(finding.problem is None for finding in check_game(GAMES["arithmetic"], range(5)))
 
 
 def test_a_law_without_anything_to_look_at_says_so():

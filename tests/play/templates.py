@@ -57,6 +57,19 @@ NUMBERED = (
     "{{ message.content + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# An earlier turn is followed by its length, the last one is not.
+LATE_COUNTING = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' }}"
+    "{% if not loop.last %}{{ message.content | length | string }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Earlier turns of the assistant are marked as such.
+MARKING = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role }}"
+    "{% if message.role == 'assistant' and not loop.last %}{{ ' before' }}{% endif %}"
+    "{{ '\n' + message.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 FAMILIES = {
     "chatml": (CHATML, ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), ("<|im_end|>", "<|endoftext|>")),
@@ -68,6 +81,8 @@ FAMILIES = {
     "gemma": (GEMMA, ("<bos>", "<start_of_turn>", "<end_of_turn>", "<eos>"), ("<end_of_turn>", "<eos>")),
     "stripping": (STRIPPING, ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), ("<|im_end|>", "<|endoftext|>")),
     "empty-thought": (EMPTY_THOUGHT, ("<|im_start|>", "<|im_end|>", "<|endoftext|>"), ("<|im_end|>", "<|endoftext|>")),
+    "late-counting": (LATE_COUNTING, ("<|im_start|>", "<|im_end|>"), ("<|im_end|>",)),
+    "marking": (MARKING, ("<|im_start|>", "<|im_end|>"), ("<|im_end|>",)),
     "counting": (COUNTING, ("<|im_start|>", "<|im_end|>"), ("<|im_end|>",)),
     "numbered": (NUMBERED, ("<|im_start|>", "<|im_end|>"), ("<|im_end|>",)),
 }

@@ -251,6 +251,7 @@ class TalkState:
     grade: float
     said: tuple[str, ...] = ()
     seats: int = 2
+    max_chars: int = 30
 
     @property
     def is_terminal(self):
@@ -261,7 +262,7 @@ class TalkState:
         return -1 if self.is_terminal else len(self.said)
 
     def legal_actions(self):
-        return () if self.is_terminal else FreeText(max_chars=30, forbidden=("secret",), one_line=True)
+        return () if self.is_terminal else FreeText(max_chars=self.max_chars, forbidden=("secret",), one_line=True)
 
     def observation(self, player):
         return TalkObservation(" ".join(self.said), ("anything",))
@@ -289,13 +290,14 @@ class TalkGame:
 
     grade: float = 0.25
     seats: int = 2
+    max_chars: int = 30
 
     @property
     def facts(self):
         return GameFacts(self.seats, (1,) * self.seats, True, True, False, perfect_information=False)
 
     def start(self, rng):
-        return TalkState(self.grade, seats=self.seats)
+        return TalkState(self.grade, seats=self.seats, max_chars=self.max_chars)
 
     def role(self, state, player):
         return ""
@@ -304,8 +306,8 @@ class TalkGame:
         return "only"
 
 
-def talk(policy, say=None, grade=0.25, seats=2, **rollout):
-    game = TalkGame(grade, seats)
+def talk(policy, say=None, grade=0.25, seats=2, max_chars=30, **rollout):
+    game = TalkGame(grade, seats, max_chars)
     others = {} if seats == 1 else {"1": "server"}
     plan = game_plan("talk", trainee_seat=0, opponents=others)
     players = [SayingPlayer(say or (lambda turn, rng: tagged("hello")), name="server")]
@@ -332,6 +334,11 @@ class TestFreeText:
         trajectory, part = talk(saying(tagged("hello")), lambda turn, rng: tagged("never a secret"))
         assert trajectory.turns[-1].action == "I have nothing to add."
         assert (part.outcome, part.opponent_illegal) == ("draw", 3)
+
+    def test_an_opponent_that_no_text_suits_makes_the_play_void(self):
+        trajectory, part = talk(saying(tagged("hi")), lambda turn, rng: tagged("never a secret"), max_chars=3)
+        assert (part.outcome, trajectory.is_void) == ("void", True)
+        assert part.reason == "server: no legal action: the text has 14 characters, more than 3"
 
     def test_a_forfeit_in_a_graded_game_is_worth_a_full_grade(self):
         _, part = talk(saying(tagged("hi")), lambda turn, rng: "?", opponent_illegal_then="forfeit")
@@ -398,3 +405,30 @@ def test_a_player_without_tokens_can_be_the_one_that_is_measured():
 def test_an_instance_that_cannot_be_found_is_an_error_that_says_so():
     with pytest.raises(GiftError, match="no instance with the wanted role"):
         one(saying(tagged("1")), CountGame(seats=2, roles=("a", "b")), trainee_role="b", trainee_seat=0)
+
+
+@dataclass(frozen=True)
+class ListObservation:
+    """Adapters may show values that have no hash."""
+
+    total: list
+
+
+@dataclass(frozen=True)
+class ListState(CountState):
+    def observation(self, player):
+        return ListObservation([self.total])
+
+
+@dataclass(frozen=True)
+class ListGame(CountGame):
+    def start(self, rng):
+        return ListState(3, seats=1)
+
+
+def test_an_observation_without_a_hash_is_worded_as_any_other():
+    policy = saying(tagged("2"), tagged("1"))
+    prompt = replace(counting().plan.prompt, observations=("Total {{ total[0] }}.",))
+    _, part = one(policy, ListGame(seats=1), prompt=prompt)
+    assert part.outcome == "success"
+    assert "Total 2." in policy.codec.decode(policy.batches[1][0].context)

@@ -38,6 +38,7 @@ def test_appending_gives_what_rendering_the_whole_conversation_gives(family, ans
         ("gemma", None),
         ("stripping", "thoughts in earlier turns"),
         ("empty-thought", "the opening of an assistant's turn"),
+        ("marking", "earlier turns of the assistant"),
     ],
 )
 def test_what_a_template_would_rewrite_is_said(family, rewrites):
@@ -47,6 +48,7 @@ def test_what_a_template_would_rewrite_is_said(family, rewrites):
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
+        ("late-counting", "the tokens between two assistant's turns depend on the text of the first"),
         ("counting", "the tokens that end an assistant's turn depend on its text"),
         ("numbered", "the tokens between two assistant's turns depend on what was said before them"),
     ],
@@ -121,3 +123,19 @@ def test_a_text_is_encoded_without_special_tokens():
     for family in APPENDABLE:
         codec = codec_of(family)
         assert codec.decode(codec.encode("a<|im_end|>b<eos>")) == "a<|im_end|>b<eos>"
+
+
+def test_a_template_that_ignores_what_is_said_cannot_be_appended_to():
+    class Deaf:
+        end_of_turn_ids = frozenset({1})
+
+        def render(self, messages, *, open_turn):
+            return (2, 1)
+
+        def encode(self, text):
+            return tuple(map(ord, text))
+
+        def decode(self, ids):
+            return "".join(map(chr, ids))
+
+    assert check_append_only(Deaf()) == NotAppendOnly("the tokens that end an assistant's turn depend on its text")

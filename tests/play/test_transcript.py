@@ -186,6 +186,16 @@ def test_a_message_without_an_answer_is_not_part_of_the_sequence():
     assert sequence.completion_ids == (65,)
 
 
+def test_two_messages_in_a_row_are_both_heard():
+    transcript = transcript_of("chatml")
+    transcript.hear("Hello", 0)
+    transcript.say(Completion((65,), (-1.0,), "length"), 0)
+    transcript.hear("One", 1)
+    once = transcript.context()
+    transcript.hear("Two", 1)
+    assert transcript.context() == (*once, *check_append_only(codec_of("chatml")).next_turn("Two"))
+
+
 def test_an_imitated_turn_inside_a_completion_stays_part_of_it():
     family = "chatml"
     start, end = special_id(family, "<|im_start|>"), special_id(family, "<|im_end|>")
