@@ -107,8 +107,9 @@ def _place(context: Context, index: int, field: str) -> Loc:
 
 def _divisors(number: int, near: int) -> str:
     """The two divisors of a number closest to another number, as text."""
-    divisors = [d for d in range(1, number + 1) if number % d == 0]
-    return " or ".join(str(d) for d in sorted(sorted(divisors, key=lambda d: abs(d - near))[:2]))
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    divisors = {*small, *(number // d for d in small)}
+    return " or ".join(str(d) for d in sorted(sorted(divisors, key=lambda d: (abs(d - near), d))[:2]))
 
 
 def _check_stage(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:

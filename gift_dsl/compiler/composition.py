@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.games import horizon, merge_rollout
+from gift_dsl.compiler.references import named_parts
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
 from gift_dsl.spec.models.composition import AllOfSpec, AnyOfSpec, InTurnSpec, PartSpec
 
+MAX_GAMES: Final = 512
+"""Most games that one stage may play in one episode, or choose from."""
+MAX_NESTING: Final = 16
 EQUAL: Final[Schedule] = ((0, 1.0),)
 
 
@@ -121,8 +125,72 @@ def _in_turn_names(context: Context) -> set[str]:
     return {name for name, play in context.spec.games.items() if isinstance(play, InTurnSpec)}
 
 
+def _sizes(context: Context) -> dict[str, tuple[int, int]]:
+    """Games and nesting of each named composition once its names are written out; those in a circle are left out.
+
+    Found without recursion and without writing out: forty names, each twice the next, stand for a billion games.
+    """
+    sizes: dict[str, tuple[int, int]] = dict.fromkeys(context.games, (1, 0))
+    waiting = {name: play for name, play in context.spec.games.items() if name not in context.games}
+    needs = {name: set(named_parts(play)) & waiting.keys() for name, play in waiting.items()}
+    users: dict[str, list[str]] = {}
+    for name, parts in needs.items():
+        for part in parts:
+            users.setdefault(part, []).append(name)
+    ready = [name for name, parts in needs.items() if not parts]
+    while ready:
+        name = ready.pop()
+        sizes[name] = _size(waiting[name], sizes)
+        for user in users.get(name, ()):
+            needs[user].discard(name)
+            if not needs[user]:
+                ready.append(user)
+    return sizes
+
+
+def _size(play: object, sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Games and nesting of a written composition, from those of the names in it."""
+    match play:
+        case str():
+            return sizes.get(play, (1, 0))
+        case PartSpec():
+            return _size(play.play, sizes)
+        case AllOfSpec(all_of=parts) | AnyOfSpec(any_of=parts) | InTurnSpec(in_turn=parts):
+            inner = [_size(part, sizes) for part in parts]
+            return sum(games for games, _ in inner), 1 + max(depth for _, depth in inner)
+        case _:
+            raise TypeError(f"{play!r} is not a composition")
+
+
+def _too_large(context: Context) -> Iterator[Diagnostic]:
+    """Compositions that stand for more than anybody can play, each at its own place."""
+    sizes = _sizes(context)
+    plays: list[tuple[Loc, object]] = [
+        (("games", name), play)
+        for name, play in context.spec.games.items()
+        if name in sizes and name not in context.games
+    ]
+    plays += [(("stages", index, "play"), stage.play) for index, stage in enumerate(context.spec.stages)]
+    for path, play in plays:
+        games, depth = _size(play, sizes)
+        named = any(
+            sizes.get(name, (0, 0))[0] > MAX_GAMES or sizes.get(name, (0, 0))[1] > MAX_NESTING
+            for name in named_parts(play)
+        )
+        if named or (games <= MAX_GAMES and depth <= MAX_NESTING):
+            continue  # what is too large is told where it becomes so
+        what = (
+            f"{games:,} games; {MAX_GAMES:,} are the most"
+            if games > MAX_GAMES
+            else f"compositions {depth} deep; {MAX_NESTING} is the most"
+        )
+        message = f"with its names written out this stands for {what}"
+        yield context.finding("composition-too-large", message, path, at_key=True, hint="nest fewer names")
+
+
 def check(context: Context) -> Iterator[Diagnostic]:
-    """`in_turn` at the top of a stage only; blocks and weights that fit their parts."""
+    """Compositions of a size that can be played; `in_turn` at the top of a stage; blocks and weights that fit."""
+    yield from _too_large(context)
     taking_turns = _in_turn_names(context)
     for play, path, parent in written(context):
         name_of_turns = isinstance(play, str) and play in taking_turns

@@ -91,19 +91,26 @@ def named_parts(play: object) -> Iterator[str]:
             return
 
 
-def _cycle(edges: Mapping[str, Sequence[str]], start: str) -> tuple[str, ...] | None:
-    """The names from `start` back to itself, or None."""
-    stack: list[tuple[str, ...]] = [(start,)]
-    seen: set[str] = set()
-    while stack:
-        path = stack.pop()
-        for name in edges.get(path[-1], ()):
-            if name == start:
-                return (*path, start)
-            if name not in seen:
-                seen.add(name)
-                stack.append((*path, name))
-    return None
+def circles(edges: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Circles among names, each from a name back to itself, no two with a name in common; in time of the edges."""
+    done: set[str] = set()
+    told: set[str] = set()
+    for start in edges:
+        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(edges[start])}
+        while path:
+            here = next(reversed(path))
+            name = next(path[here], None)
+            if name is None:
+                done.add(here)
+                del path[here]
+            elif name in path:
+                names = list(path)
+                circle = (*names[names.index(name) :], name) if name not in told else ()
+                if circle and told.isdisjoint(circle):
+                    told.update(circle)
+                    yield circle
+            elif name not in done and name in edges:
+                path[name] = iter(edges[name])
 
 
 def check(context: Context) -> Iterator[Diagnostic]:
@@ -135,20 +142,14 @@ def check(context: Context) -> Iterator[Diagnostic]:
 
 def _circles(context: Context, section: str, code: str, edges: Mapping[str, Sequence[str]]) -> Iterator[Diagnostic]:
     """Each circle once, at the first of its names."""
-    told: set[str] = set()
-    for name in edges:
-        circle = _cycle(edges, name) if name not in told else None
-        if circle is not None:
-            told.update(circle)
-            shown = " > ".join(f"`{part}`" for part in circle)
-            yield context.finding(
-                code,
-                f"`{name}` contains itself: {shown}",
-                (section, name),
-                at_key=True,
-                hint="remove one of these names where it is named",
-                notes=[
-                    Note(f"`{part}` is defined here", context.tree.key_span_of((section, part)))
-                    for part in circle[1:-1]
-                ],
-            )
+    for circle in circles(edges):
+        shown = " > ".join(f"`{part}`" for part in circle)
+        notes = [Note(f"`{part}` is defined here", context.tree.key_span_of((section, part))) for part in circle[1:-1]]
+        yield context.finding(
+            code,
+            f"`{circle[0]}` contains itself: {shown}",
+            (section, circle[0]),
+            at_key=True,
+            hint="remove one of these names where it is named",
+            notes=notes[:8],
+        )

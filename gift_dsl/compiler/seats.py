@@ -112,26 +112,27 @@ def _roles(context: Context, name: str, game: BoundGame, given: dict[str, str]) 
         yield context.finding("seats", f"nobody is named for the role {listed} of `{name}`", path, at_key=True)
 
 
-def _players(context: Context, name: str, seen: frozenset[str] = frozenset()) -> Iterator[tuple[str, str]]:
+def _players(context: Context, name: str) -> Iterator[tuple[str, str]]:
     """Name and type of all who may really sit down: a pool's members instead of the pool, and stand-ins."""
-    opponent = context.opponent(name)
-    if opponent is None or name in seen:
-        return
-    others: list[str] = []
-    if isinstance(opponent, PoolOpponent):
-        others = [member if isinstance(member, str) else member.opponent for member in opponent.members]
-    else:
-        yield name, opponent.type
-    if isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
-        others.append(opponent.first)
-    for other in others:
-        yield from _players(context, other, seen | {name})
+    waiting, seen = [name], {name}
+    while waiting:
+        player = waiting.pop()
+        opponent = context.opponent(player)
+        others: list[str] = []
+        if isinstance(opponent, PoolOpponent):
+            others = [member if isinstance(member, str) else member.opponent for member in opponent.members]
+        elif opponent is not None:
+            yield player, opponent.type
+        if isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
+            others.append(opponent.first)
+        waiting += [other for other in reversed(others) if other not in seen]
+        seen.update(others)
 
 
 def _fits(context: Context, name: str, game: BoundGame, opponent: str, path: Loc) -> Iterator[Diagnostic]:
     """Whether everybody whom this name may stand for can play the game."""
     allowed = game.facts.players
-    for player, kind in dict(_players(context, opponent)).items():
+    for player, kind in _players(context, opponent):
         who = f"`{player}`" if player == opponent else f"`{player}`, whom `{opponent}` may seat,"
         if kind == "human":
             message = f"{who} is a person; a run cannot wait for one"

@@ -8,6 +8,7 @@ are templates of their own, so that every game asks alike. `board` is the standa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -33,11 +34,13 @@ VARIABLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 """What a template may read, by the first part of its name."""
 
 
+@lru_cache(maxsize=1)
 def shipped_templates() -> tuple[str, ...]:
     """The names of all shipped templates, sorted."""
     return tuple(sorted(path.name.removesuffix(".j2") for path in shipped("templates").glob("*.j2")))
 
 
+@lru_cache(maxsize=64)
 def load_template(name: str) -> str:
     """The text of a shipped template.
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, get_args
 
 from gift_dsl.errors import Diagnostic, Note, Span
-from gift_dsl.spec.node import Node
-from gift_dsl.spec.paths import Part, PathError, indices, parse_path, patch_at
+from gift_dsl.spec.models.fields import Strict
+from gift_dsl.spec.models.spec import Spec
+from gift_dsl.spec.node import Node, mapping
+from gift_dsl.spec.paths import Part, PathError, indices, locate, parse_path, patch_at
 from gift_dsl.spec.suggest import did_you_mean
+from gift_dsl.spec.walk import hints, is_model, members, unwrap
 
 MAX_RUNS: Final = 256
+# Values of all runs together: each run is checked whole.
+MAX_VALUES: Final = 100_000
 # What `exclude` leaves is not worked out beyond this many comparisons of a combination with an exclusion.
 _MAX_COMPARISONS: Final = 1_000_000
 _MAX_AXES: Final = 32
 _KEYS: Final = ("axes", "exclude", "add")
+_NAMED: Final = frozenset({"games", "opponents"})
 _NOT_SWEPT: Final = frozenset({"vars", "sweep", "extends", "fragment"})
 
 
@@ -56,6 +62,35 @@ Exclusion = Mapping[str, tuple[Value, ...]]
 def over_vars(path: Sequence[Part]) -> bool:
     """Whether a path is `vars.x`, or lies below it."""
     return len(path) > 1 and path[0].name == "vars" and not path[1].is_item
+
+
+def with_sections(tree: Node, path: Sequence[Part]) -> Node:
+    """The tree with an empty map for each section on the way that it leaves to its defaults.
+
+    `algorithm.group_size` can be swept in a spec without `algorithm`; but what users name themselves must be there:
+    a game, an opponent, an item of a list.
+    """
+    models: tuple[type[Strict], ...] = (Spec,)
+    for depth, part in enumerate(path[:-1], 1):
+        if part.is_item or (depth == 2 and path[0].name in _NAMED):
+            continue
+        annotations = [hints(model)[part.name] for model in models if part.name in model.model_fields]
+        if not annotations:
+            break
+        models = tuple(model for annotation in annotations for model in _models(annotation))
+        if models and locate(tree, tuple(path[:depth])) is None and locate(tree, tuple(path[: depth - 1])) is not None:
+            tree = patch_at(tree, tuple(path[:depth]), mapping({}, part.span, {}), parents_exist=True)
+    return tree
+
+
+def _models(annotation: Any) -> Iterator[type[Strict]]:  # noqa: ANN401
+    """The models that a value may consist of, through unions, lists and maps from names."""
+    for member in members(unwrap(annotation)[0]):
+        bare, _ = unwrap(member)
+        if is_model(bare):
+            yield bare
+        for inner in get_args(bare):
+            yield from _models(inner)
 
 
 def label_of(node: Node, number: int) -> str:
@@ -105,6 +140,10 @@ class SweepReader:
         choices += self._added(self.sweep.fields.get("add"))
         if len(choices) > MAX_RUNS:
             self._too_many(len(choices))
+            return choices[:1]
+        if len(choices) * self.tree.size > MAX_VALUES:
+            message = f"{len(choices)} runs of a spec of {self.tree.size:,} values are too many to check"
+            self._report("sweep-too-large", message, self.sweep.key_span_of(("axes",)), "split it into several specs")
             return choices[:1]
         if not choices and all(found.severity == "warning" for found in self.diagnostics):
             hint = "`exclude` leaves none of them" if axes else "give it `axes`"
@@ -169,12 +208,18 @@ class SweepReader:
 
     def _path(self, name: str, span: Span, value: Node) -> tuple[Part, ...] | None:
         """The path of an axis, if it leads somewhere."""
+        path: tuple[Part, ...] = ()
         try:
             path = parse_path(name, span)
             if not over_vars(path) and path[0].name not in _NOT_SWEPT:
-                patch_at(self.tree, path, value, parents_exist=True)
+                patch_at(with_sections(self.tree, path), path, value, parents_exist=True)
         except PathError as error:
-            self.diagnostics.append(error.diagnostic)
+            top = (
+                did_you_mean(path[0].name, Spec.model_fields)
+                if path and error.diagnostic.span == path[0].span
+                else None
+            )
+            self.diagnostics.append(replace(error.diagnostic, hint=top) if top else error.diagnostic)
             return None
         if over_vars(path) or path[0].name not in _NOT_SWEPT:
             return path

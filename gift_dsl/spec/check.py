@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.games.families import find_family
 from gift_dsl.games.game import Family
 from gift_dsl.games.params import make_params, plain_params
+from gift_dsl.spec.consequences import MAX_FINDINGS
 from gift_dsl.spec.derive import params_model
 from gift_dsl.spec.inline import game_types
 from gift_dsl.spec.models.composition import PartSpec
@@ -322,9 +324,9 @@ def _report(check: _Checker, errors: list[Any]) -> None:
             _bad_key(check, path)
         else:
             by_path.setdefault(path, []).append(error)
-    for path, group in by_path.items():
-        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
-        group = [error for error in group if not (deeper and error["type"] in _TYPE_ERRORS)]
+    holders = {path[:end] for path in by_path for end in range(len(path))}
+    for path, group in islice(by_path.items(), MAX_FINDINGS):
+        group = [error for error in group if not (path in holders and error["type"] in _TYPE_ERRORS)]
         if group:
             _report_one(check, path, group)
 
@@ -350,7 +352,8 @@ def _bad_tag(check: _Checker, path: Path) -> None:
     place = check.place(path)
     options = list(place.variants or {}) if place is not None else []
     if node is not None and node.kind == "map" and "type" not in node.fields:
-        known = {key for model in (place.variants or {}).values() for key in model.model_fields} if place else set()
+        models = (place.variants or {}).values() if place is not None else ()
+        known = {key for model in models for key in model.model_fields}
         near = next((key for key in node.fields if key not in known and suggest(key, ["type"])), None)
         if near is None:
             _missing_key(check, (*path, "type"))

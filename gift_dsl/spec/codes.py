@@ -357,7 +357,7 @@ _FILLING: Final[Mapping[str, Code]] = {
     ),
     "sweep-too-large": Code(
         "error",
-        "A sweep has more than 256 runs.",
+        "A sweep has more than 256 runs, or its runs have more than 100,000 values together.",
         "sweep:\n  axes:\n    seed: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]\n"
         "    model.source: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]",
         "Split it into several specs.",
@@ -634,6 +634,14 @@ _MEANING: Final[Mapping[str, Code]] = {
         "`blocks` of an `in_turn` has another length than its parts.",
         "stages: [{name: play, type: grpo, play: {in_turn: [ttt, ttt], blocks: [3]}, until: {steps: 10}}]",
         "Write one number of steps for each part.",
+    ),
+    "composition-too-large": Code(
+        "error",
+        "With its names written out a composition stands for more than 512 games, or is more than 16 deep.",
+        "games: {ttt: {type: tictactoe, opponents: random}, a: {all_of: [b, b]}, b: {all_of: [c, c]}, "
+        "c: {all_of: [d, d]}, d: {all_of: [e, e]}, e: {all_of: [f, f]}, f: {all_of: [g, g]}, g: {all_of: [h, h]}, "
+        "h: {all_of: [i, i]}, i: {all_of: [ttt, ttt, ttt]}}",
+        "Nest fewer names.",
     ),
     "weight-schedule": Code(
         "error",

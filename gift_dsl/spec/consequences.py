@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
 
+MAX_FINDINGS: Final = 1000
+"""Nobody reads more, and a hostile spec could have a million."""
 _CAUSES: Final = frozenset(
     {
         "unknown-var",
@@ -19,6 +22,7 @@ _CAUSES: Final = frozenset(
         "yaml-alias",
         "yaml-nan",
         "yaml-nbsp",
+        "yaml-tag",
     }
 )
 _FOLLOW: Final = frozenset(
@@ -56,12 +60,16 @@ def without_consequences(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """
     wrong = {item.path for item in found if item.code == "wrong-type" and item.path}
     findings = [item for item in found if item.code not in _NAMES or wrong.isdisjoint(_holders(item.path))]
-    causes = [item.span for item in findings if item.code in _CAUSES]
-    if not causes:
-        return findings
-    return [
-        item for item in findings if item.code not in _FOLLOW or not any(_holds(item.span, cause) for cause in causes)
-    ]
+    causes = _by_line(item.span for item in findings if item.code in _CAUSES)
+    return [item for item in findings if item.code not in _FOLLOW or not _holds(item.span, causes)]
+
+
+def most_important(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """At most `MAX_FINDINGS` of the findings, errors before warnings, in the order they came."""
+    if len(found) <= MAX_FINDINGS:
+        return list(found)
+    kept = sorted(range(len(found)), key=lambda index: (found[index].severity != "error", index))[:MAX_FINDINGS]
+    return [found[index] for index in sorted(kept)]
 
 
 def _holders(path: str) -> Iterator[str]:
@@ -70,7 +78,19 @@ def _holders(path: str) -> Iterator[str]:
         yield path[: match.start()]
 
 
-def _holds(outer: Span, inner: Span) -> bool:
-    """Whether a place lies within another one on one line; within a map of many lines much else may be wrong."""
-    same = outer.file == inner.file and outer.line == outer.end_line == inner.line == inner.end_line
-    return same and outer.column <= inner.column and inner.end_column <= outer.end_column
+def _by_line(spans: Iterable[Span]) -> dict[tuple[str, int], list[tuple[int, int]]]:
+    """First and last columns of spans of one line, in order."""
+    found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for span in sorted(spans):
+        if span.line == span.end_line:
+            found.setdefault((span.file, span.line), []).append((span.column, span.end_column))
+    return found
+
+
+def _holds(outer: Span, causes: Mapping[tuple[str, int], Sequence[tuple[int, int]]]) -> bool:
+    """Whether a cause lies within a place of one line; within a map of many lines much else may be wrong."""
+    columns = causes.get((outer.file, outer.line), ())
+    if outer.line != outer.end_line or not columns:
+        return False
+    first = bisect_left(columns, (outer.column, 0))
+    return first < len(columns) and columns[first][1] <= outer.end_column

@@ -24,6 +24,7 @@ from gift_dsl.spec.suggest import did_you_mean
 COMPOSITIONS: Final = frozenset({"all_of", "any_of", "in_turn"})
 
 
+@lru_cache(maxsize=1)
 def shipped_games() -> tuple[str, ...]:
     """Names of the game files that ship, sorted."""
     return tuple(sorted(path.stem for path in shipped("games").glob("*.yaml")))

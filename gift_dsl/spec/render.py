@@ -58,24 +58,25 @@ class _Screen:
         """All lines of one diagnostic."""
         tone = _RED if found.severity == "error" else _YELLOW
         label = self._paint(f"{found.severity}[{found.code}]", _BOLD + tone)
-        rows = [f"{self._text(str(found.span))}: {label}: {self._text(found.message)}"]
+        rows = [f"{self.text(str(found.span))}: {label}: {self.text(found.message)}"]
         source = sources.get(found.span.file, ())
         margin = "  "
         if found.span.line <= len(source) and source[found.span.line - 1].strip():
             number = str(found.span.line)
             margin = " " * len(number)
             rows += self._excerpt(found, source[found.span.line - 1], number)
-        notes = [("help", self._text(found.hint))] if found.hint else []
+        notes = [("help", self.text(found.hint))] if found.hint else []
         notes += [("note", self._note(note)) for note in found.notes]
         return "\n".join([*rows, *(f"{margin} {self._paint('=', _BLUE)} {word}: {text}" for word, text in notes)])
 
     def _note(self, note: Note) -> str:
-        return self._text(f"{note.span}: {note.message}" if note.span else note.message)
+        return self.text(f"{note.span}: {note.message}" if note.span else note.message)
 
     def _paint(self, text: str, color: str) -> str:
         return f"{color}{text}{_RESET}" if self.color else text
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """A text as it may be shown anywhere: without secrets, without what moves the cursor, of bounded length."""
         text = mask(text)
         shown = "".join(self._show(character) for character in text[:_MAX_MESSAGE])
         return shown if len(text) <= _MAX_MESSAGE else shown + self._dots()
@@ -201,11 +202,11 @@ def to_github(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def _command(found: Diagnostic) -> str:
-    span = found.span
-    place = {"file": span.file, "line": span.line, "col": span.column, "endLine": span.end_line}
+    span, screen = found.span, _Screen(ascii_only=False, color=False, width=DEFAULT_WIDTH)
+    place = {"file": screen.text(span.file), "line": span.line, "col": span.column, "endLine": span.end_line}
     place |= {"endColumn": span.end_column, "title": found.code}
     properties = ",".join(f"{key}={_escape_property(str(value))}" for key, value in place.items())
-    text = mask(found.message) + (f"\nhelp: {mask(found.hint)}" if found.hint else "")
+    text = screen.text(found.message) + (f"\nhelp: {screen.text(found.hint)}" if found.hint else "")
     return f"::{found.severity} {properties}::{_escape_data(text)}"
 
 

@@ -144,6 +144,8 @@ class _Builder:
         shift = self.column - 1 if found.span.line == 1 else 0
         span = found.span
         span = Span(span.file, span.line, span.column + shift, span.end_line, span.end_column + shift)
+        if found.code == "yaml-braces":
+            self.diagnostics = [d for d in self.diagnostics if d.code != "yaml-syntax" or d.span.line != span.line]
         if not any(d.code in ("yaml-braces", "yaml-syntax") and d.span.line == span.line for d in self.diagnostics):
             self._report(found.code, found.message, span, found.hint)
 

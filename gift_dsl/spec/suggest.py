@@ -30,7 +30,9 @@ def did_you_mean(word: str, options: Iterable[str]) -> str | None:
     """The hint for an unknown word: a question, or the list of options where it is short, or None."""
     names = list(dict.fromkeys(options))
     if close := suggest(word, names):
-        return f"did you mean {_either(close)}?"
+        odd = next((character for character in word if not character.isascii()), None)
+        told = "" if odd is None else f" (what is written holds the character U+{ord(odd):04X})"
+        return f"did you mean {_either(close)}?{told}"
     if names and len(names) <= MAX_LISTED:
         return f"known: {', '.join(f'`{name}`' for name in names)}"
     return None

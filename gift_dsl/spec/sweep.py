@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gift_dsl.errors import Diagnostic, Span
-from gift_dsl.spec.axes import Choice, SweepReader, run_id
+from gift_dsl.spec.axes import Choice, SweepReader, run_id, with_sections
 from gift_dsl.spec.compose import Composed
 from gift_dsl.spec.merge import drop_nulls
 from gift_dsl.spec.node import Node, mapping
@@ -108,6 +108,7 @@ class _Expansion:
         for axis, value in choice:
             if not axis.over_vars:
                 try:
+                    tree = with_sections(tree, axis.path)
                     tree = patch_at(tree, axis.path, filled.filling.fill(value.node), parents_exist=True)
                 except PathError as error:
                     self.diagnostics.append(error.diagnostic)

@@ -145,6 +145,15 @@ def _jinja(site: Site) -> Finding | None:
     return Finding(finding.message, hint, finding.line, at - 1, 2, "yaml-braces")
 
 
+def _double_braces(site: Site) -> Finding | None:
+    """`{{ ... }}` without quotes, with something in it that is not even a map."""
+    at = site.opened
+    if at is None or at.column == 0 or site.lines[at.line][at.column - 1 : at.column + 1] != "{{":
+        return None
+    hint = f"templates live inside text: put the whole value in quotes: {_quoted(site.lines[at.line], at.column - 1)}"
+    return Finding("`{{` without quotes is a map in YAML", hint, at.line, at.column - 1, 2, "yaml-braces")
+
+
 def _open_quote(site: Site) -> Finding | None:
     if not site.found.context.startswith("while scanning a quoted"):
         return None
@@ -334,6 +343,7 @@ _RULES: Final[tuple[Callable[[Site], Finding | None], ...]] = (
     _tab,
     _odd_space,
     _jinja,
+    _double_braces,
     _open_quote,
     _escape,
     _first_character,

@@ -127,6 +127,7 @@ class Filling:
                 if match[0] != "$$":
                     message = f"the variable `{name}` refers to another one, and variables do not nest"
                     self._report("nested-var", message, _place(text, match), "write the value out")
+                    break
 
     def _report(self, code: str, message: str, span: Span, hint: str | None = None, notes: Iterable[Note] = ()) -> None:
         if len(self.diagnostics) < _MAX_FINDINGS:

@@ -60,7 +60,8 @@ class InTurnSpec(Strict):
 
     in_turn: Annotated[list[Part], Field(min_length=1, max_length=64, description="The parts, in order.")]
     blocks: Annotated[
-        list[Count] | None, Field(description="Consecutive steps of each part, the paper's k_list; 1 unless given.")
+        list[Annotated[Count, Field(le=10_000)]] | None,
+        Field(description="Consecutive steps of each part, the paper's k_list; 1 unless given."),
     ] = None
     order: Annotated[
         Literal["fixed", "random"], Field(description="Order within each cycle: as written, or drawn from the seed.")
