@@ -223,7 +223,7 @@ def test_github_gets_one_command_a_line_with_its_own_escapes():
     assert to_github([UNKNOWN, found]) == (
         "::error file=specs/bad.yaml,line=12,col=19,endLine=12,endColumn=25,title=unknown-opponent"
         "::opponent `qwen14` is not defined%0Ahelp: did you mean `qwen14b`?\n"
-        "::warning file=a%2Cb%3Ac.yaml,line=1,col=2,endLine=3,endColumn=4,title=a-code::50%25: a%0Ab%0Ahelp: x%0D"
+        "::warning file=a%2Cb%3Ac.yaml,line=1,col=2,endLine=3,endColumn=4,title=a-code::50%25: a\\x0ab%0Ahelp: x\\x0d"
     )
 
 
