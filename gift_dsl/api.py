@@ -74,7 +74,7 @@ def check_spec(
     Returns:
         Every finding at once, and the compiled runs where there is no error.
     """
-    from gift_dsl.spec.consequences import without_consequences
+    from gift_dsl.spec.consequences import most_important, without_consequences
     from gift_dsl.spec.load import load
     from gift_dsl.spec.render import deduplicate
 
@@ -92,7 +92,13 @@ def check_spec(
         CheckedRun(run.id, run.choices, run.written, context, made)
         for run, context, made in zip(loaded.runs, contexts, compiled, strict=True)
     ]
-    return Checked(path, tuple(runs), loaded.sources, tuple(deduplicate(without_consequences(found))), loaded.fragment)
+    return Checked(
+        path,
+        tuple(runs),
+        loaded.sources,
+        tuple(most_important(deduplicate(without_consequences(found)))),
+        loaded.fragment,
+    )
 
 
 def _check_run(loaded: Loaded, run: LoadedRun, found: list[Diagnostic]) -> Context | None:
