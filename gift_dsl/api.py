@@ -454,16 +454,14 @@ def _refuse_voids(stage: StagePlan, document: dict[str, Any]) -> None:
     from gift_dsl.plan import leaves
 
     found: list[str] = []
-    for leaf in leaves(stage.play):
-        game = document["games"].get(leaf.label)
-        if game is None:
-            continue
+    shares = {leaf.label: leaf.rollout.max_void_share for leaf in leaves(stage.play)}
+    for label, game in document["games"].items():
         plays = sum(game["outcomes"].values()) - game["outcomes"]["unplayed"]
-        void, share = game["outcomes"]["void"], leaf.rollout.max_void_share
+        void, share = game["outcomes"]["void"], shares[label]
         if void > share * plays + 1e-9:
             reasons = "; ".join(f"{reason} ({count} times)" for reason, count in game["failures"].items())
             found.append(
-                f"{void} of the {plays} plays of {leaf.label} have no result, more than the {share:.0%} that "
+                f"{void} of the {plays} plays of {label} have no result, more than the {share:.0%} that "
                 f"`max_void_share` allows: {reasons}"
             )
     if found:

@@ -307,6 +307,22 @@ class TestPlay:
         assert (child.returncode, err) == (130, "\ngift: interrupted after 0 of 1 rounds\n")
         assert json.loads(out)["interrupted"] is True
 
+    def test_python_is_given_what_was_over_when_it_was_interrupted(self):
+        over = []
+
+        def on_round(text):
+            over.append(text)
+            if len(over) == 3:
+                signal.raise_signal(signal.SIGINT)
+
+        with pytest.raises(api.PlayInterrupted, match=r"interrupted after \d+ of 5000 rounds") as caught:
+            api.play("tictactoe", options=api.PlayOptions(rounds=5000, on_round=on_round))
+        document = caught.value.document
+        assert (document["interrupted"], document["played"], document["rounds"]) == (True, len(over), 5000)
+        assert len(over) < 5000
+        counts = Counter(text.removeprefix("tictactoe: ") for text in over)
+        assert {name: count for name, count in document["outcomes"].items() if count} == counts
+
     def test_python_is_given_the_document_with_the_exception(self, tmp_path):
         async def run():
             async with failing(lambda _asked: "http_500") as server:
