@@ -1,0 +1,189 @@
+# pyright: basic
+"""From the plan's model to an engine: find it, load it, and say what is missing before anything is played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from jinja2 import TemplateError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from gift_dsl.data import is_local
+from gift_dsl.engines.transformers import EngineLimits, TransformersEngine
+from gift_dsl.errors import MachineError
+from gift_dsl.plan import ModelPlan
+from gift_dsl.play.codec import TemplateCodec, TokenizerFunctions
+from gift_dsl.seat import Message
+
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_PROBE: Final = (Message("user", "Hello."), Message("assistant", "OK"))
+
+
+def find_source(model: ModelPlan, folder: Path) -> str:
+    """Where a model's files are: a folder on this machine, or a hub id as it is.
+
+    Args:
+        model: with a `source` that is not the built-in one.
+        folder: relative paths start here.
+
+    Raises:
+        MachineError: the folder is not there, or holds no model.
+    """
+    assert model.source is not None
+    if not is_local(model.source):
+        return model.source
+    path = folder / Path(model.source).expanduser()
+    if not path.is_dir():
+        raise MachineError(f"the model folder {model.source} does not exist (looked for {path})")
+    if not (path / "config.json").is_file():
+        raise MachineError(f"{path} holds no model in Hugging Face's format: there is no config.json")
+    return str(path)
+
+
+def load_policy(
+    model: ModelPlan,
+    source: str,
+    *,
+    device: str | torch.device = "cpu",
+    thinking: bool = False,
+    limits: EngineLimits | None = None,
+) -> TransformersEngine:
+    """The engine of a model.
+
+    Args:
+        model: formats, attention, and the tokenizer and chat template if they are not the model's own.
+        source: a folder (of `find_source`, `build_tiny` or a checkpoint) or a hub id.
+        device: where it computes.
+        thinking: what the chat template is told; templates without such a switch do not care.
+        limits: of memory.
+
+    Raises:
+        MachineError: a file is missing, no chat template, an attention that is not installed, or a model that this
+            engine cannot generate with.
+    """
+    codec = load_codec(model, source, thinking=thinking)
+    engine = TransformersEngine(load_model(model, source, device=device), codec, compute=model.compute, limits=limits)
+    engine.check()
+    return engine
+
+
+def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "cpu") -> Any:
+    """The causal language model with all its weights.
+
+    Raises:
+        MachineError: files or weights are missing, or the attention is not installed.
+    """
+    auto: Any = AutoModelForCausalLM
+    try:
+        loaded, report = auto.from_pretrained(
+            source,
+            revision=model.revision,
+            dtype=_DTYPES[model.weights],
+            attn_implementation=model.attention,
+            output_loading_info=True,
+        )
+    except ImportError as error:
+        raise MachineError(f"`model.attention: {model.attention}` needs what is not installed: {error}") from error
+    except (OSError, ValueError) as error:
+        raise MachineError(f"the model {source} cannot be loaded: {error}") from error
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise MachineError(
+            f"the model {source} is no complete {type(loaded).__name__}: {len(missing)} weights are missing, "
+            f"among them {missing[0]}"
+        )
+    return loaded.to(device)
+
+
+def load_tokenizer(model: ModelPlan, source: str) -> Any:
+    """The tokenizer with its chat template.
+
+    Raises:
+        MachineError: it is not there, or has no chat template and the plan gives none.
+    """
+    name = model.tokenizer or source
+    revision = model.revision if name == source else None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise MachineError(f"the tokenizer {name} cannot be loaded: {error}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # where files are missing, some classes begin with nothing
+        raise MachineError(f"the tokenizer {name} cannot be loaded: it knows no words; a file is missing")
+    if model.chat_template is not None:
+        tokenizer.chat_template = model.chat_template
+    if tokenizer.chat_template is None:
+        raise MachineError(
+            f"the tokenizer {name} has no chat template: choose a model that was tuned for chat, or give one with "
+            "`model.chat_template`"
+        )
+    return tokenizer
+
+
+def load_codec(model: ModelPlan, source: str, *, thinking: bool = False) -> TemplateCodec:
+    """The chat template and the tokenizer as the table wants them.
+
+    Raises:
+        MachineError: one is missing, or the template cannot render a conversation.
+    """
+    return make_codec(load_tokenizer(model, source), thinking=thinking, end_ids=_declared_ends(model, source))
+
+
+def make_codec(tokenizer: Any, *, thinking: bool = False, end_ids: Sequence[int] = ()) -> TemplateCodec:
+    """A codec over a loaded tokenizer.
+
+    A turn ends with the first special token that the template writes after an assistant's text, with the tokenizer's
+    end of text, and with whatever else the model declares.
+
+    Args:
+        tokenizer: with a chat template.
+        thinking: what the template is told.
+        end_ids: further ids that end a turn.
+
+    Raises:
+        MachineError: the template cannot render a conversation, or nothing is known to end a turn.
+    """
+    special = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+    def render(messages: Sequence[Message], open_turn: bool) -> str:
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        switches = {"enable_thinking": thinking, "thinking": thinking}
+        return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=open_turn, **switches)
+
+    try:
+        text = render(_PROBE, False)
+    except TemplateError as error:
+        raise MachineError(f"the chat template cannot render a conversation: {error}") from error
+    after = text.rpartition(_PROBE[-1].content)[2]
+    written = min((token for token in special if token in after), key=after.index, default=None)
+    known = [tokenizer.eos_token_id, None if written is None else special[written], *end_ids]
+    ends = frozenset(token for token in known if token is not None)
+    if not ends:
+        raise MachineError("nothing ends a turn: the tokenizer has no end-of-text token and the template writes none")
+    return TemplateCodec(
+        TokenizerFunctions(
+            render=render,
+            encode=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+            encode_plain=lambda text: tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"],
+            decode=lambda ids: tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ),
+            special_texts=frozenset(special),
+            end_of_turn_ids=ends,
+        )
+    )
+
+
+def _declared_ends(model: ModelPlan, source: str) -> list[int]:
+    """What the checkpoint says ends a text: all that is read of its generation_config."""
+    kinds: tuple[Any, ...] = (GenerationConfig, AutoConfig)
+    for kind in kinds:
+        try:
+            ends: int | list[int] | None = kind.from_pretrained(source, revision=model.revision).eos_token_id
+        except (OSError, ValueError):
+            continue
+        if ends is not None:
+            return [ends] if isinstance(ends, int) else list(ends)
+    return []
