@@ -71,7 +71,7 @@ def locate_file(reference: str, directory: Path, root: Path, word: str) -> Path 
         return Refusal(f"{word}-outside", message, "move the file into the project")
     if not os.path.lexists(target):
         return Refusal(f"{word}-missing", f"there is no file `{reference}`", _similar_files(target.parent, reference))
-    if target.resolve() != target:
+    if os.path.realpath(target) != str(target):  # unlike Path.resolve this bears links that lead to themselves
         return Refusal("file-symlink", f"`{reference}` is reached through a symbolic link", "name the file itself")
     return target
 
@@ -103,7 +103,8 @@ def read_source(path: Path, file: str, span: Span | None = None) -> tuple[str | 
 def _read_bytes(path: Path, file: str) -> bytes | Refusal:
     try:
         if path.is_symlink():
-            return Refusal("file-symlink", f"`{file}` is a symbolic link", f"name the file itself: {path.resolve()}")
+            hint = f"name the file itself: {os.path.realpath(path)}"
+            return Refusal("file-symlink", f"`{file}` is a symbolic link", hint)
         # O_NONBLOCK: opening a pipe must not wait for its writer
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         descriptor = os.open(path, flags)

@@ -141,7 +141,7 @@ class Inliner:
     def _own(self, name: str, file: Node) -> Node | None:
         path: Place = ("games", name, "file")
         found = self._locate(file, "game-file", path)
-        tree = self._parse(found, _shown(found)) if found is not None else None
+        tree = self._parse(found, _shown(found), file.span) if found is not None else None
         if tree is None:
             return None
         kind = tree.fields.get("type")
@@ -162,9 +162,9 @@ class Inliner:
             return None
         return found
 
-    def _parse(self, path: Path, shown: str) -> Node | None:
+    def _parse(self, path: Path, shown: str, asked: Span | None = None) -> Node | None:
         if path not in self._read:
-            text, found = read_source(path, shown)
+            text, found = read_source(path, shown, asked)
             tree: Node | None = None
             if text is not None:
                 self.files[shown] = text
