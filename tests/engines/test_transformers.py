@@ -323,3 +323,11 @@ def test_a_model_that_ignores_its_mask_is_refused(monkeypatch):
 
 def test_the_engine_is_a_token_policy():
     assert isinstance(engine_of(), TokenPolicy)
+
+
+def test_a_kernel_that_knows_no_masks_is_put_back_after_generation():
+    model = make_model()
+    model.set_attn_implementation("flex_attention")
+    requests = [request_of(ramp(0, 3 + 4 * place), place) for place in range(3)]
+    assert_as_alone(model_of(), requests, complete(engine_of(model), requests))
+    assert model.config._attn_implementation == "flex_attention"
