@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Final, Literal, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -290,8 +290,7 @@ def _constraint(check: _Checker, path: Path, error: Any) -> None:
         words, key = _BOUNDS[kind]
         bound = context[key]
         if abs(bound) == MAX_INT:
-            check.add("out-of-range", f"{name} is too large for an exact number", path, "stay below 2^53")
-            return
+            return  # told wherever such a number stands
         shown = int(bound) if bound == int(bound) else bound
         check.add("out-of-range", f"{name} must be {words} {shown}, but this is {show(node)}", path)
     elif kind in ("too_short", "string_too_short"):
@@ -478,6 +477,18 @@ def _prepared(check: _Checker) -> dict[str, Any]:
     return plain
 
 
+def _inexact(tree: Node) -> Iterator[Diagnostic]:
+    """Whole numbers beyond 2^53, also where a value may be anything: they have no canonical form to hash."""
+    waiting: list[tuple[Node, Path]] = [(tree, ())]
+    while waiting:
+        node, path = waiting.pop()
+        if node.kind == "int" and abs(cast("int", node.value)) > MAX_INT:
+            message = f"`{dotted(path)}` is too large for an exact number"
+            yield Diagnostic("out-of-range", message, node.span, "error", "stay below 2^53", dotted(path))
+        waiting += [(child, (*path, key)) for key, child in node.fields.items()]
+        waiting += [(child, (*path, index)) for index, child in enumerate(node.items)]
+
+
 def check_spec(tree: Node) -> tuple[Spec | None, list[Diagnostic]]:
     """The Spec that a composed tree says, or every mistake in it.
 
@@ -497,5 +508,7 @@ def check_spec(tree: Node) -> tuple[Spec | None, list[Diagnostic]]:
         spec = Spec.model_validate_json(json.dumps(plain))
     except ValidationError as error:
         _report(check, error.errors(include_url=False, include_input=False))
+    told = {item.path for item in check.found}
+    check.found += [item for item in _inexact(tree) if item.path not in told]
     findings = list(tidy(check.found))
     return (None if findings or check.unread else spec), findings

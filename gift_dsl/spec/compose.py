@@ -19,6 +19,7 @@ from gift_dsl.spec.merge import merge_files, merge_patch, replace_whole, without
 from gift_dsl.spec.node import Node, null
 from gift_dsl.spec.paths import Part, PathError, parse_path, patch_at
 from gift_dsl.spec.source import decode, parse_yaml, too_big
+from gift_dsl.spec.syntax import split_lines
 
 STDIN: Final = "-"
 MAX_CHAIN: Final = 16
@@ -253,7 +254,8 @@ def _apply_sets(
 def _read_set(argument: str, file: str, reader: _Reader) -> tuple[tuple[Part, ...], Node | None]:
     """Path and value of one `path=value`; the value is None where it is wrong, and null where there is none."""
     length = _path_length(argument)
-    span = Span(file, 1, 1, 1, length + 1)
+    # no path holds a line break, but an argument may
+    span = Span(file, 1, 1, 1, min(length, len(split_lines(argument)[0])) + 1)
     if length == len(argument):
         raise PathError("`--set` takes path=value", span, "write for example --set seed=1")
     path = parse_path(argument[:length], span)

@@ -284,12 +284,14 @@ class _Builder:
 
     def _text(self, event: Event, span: Span) -> Node:
         text = event.text
-        if event.style == '"' and not text.isascii():
+        if event.style == '"':
             text = self._surrogates(text, span)
         return scalar("text", text, span, self.text[event.start.index : event.end.index], _STYLES[event.style])
 
     def _surrogates(self, text: str, span: Span) -> str:
         r"""Join "\ud83d\ude00", which JSON writes for one character; a half alone is no character."""
+        if text.isascii():
+            return text
         try:
             return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
         except UnicodeDecodeError:
@@ -329,7 +331,8 @@ class _Builder:
             self._report("yaml-null-key", "a key must be text", span, hint)
             frame.key = _Key(None, span, event.end)
         else:
-            frame.key = self._text_key(frame, event.text, span, event.end, event.style == "" and event.text == "<<")
+            text = self._surrogates(event.text, span) if event.style == '"' else event.text
+            frame.key = self._text_key(frame, text, span, event.end, event.style == "" and event.text == "<<")
 
     def _text_key(self, frame: _Frame, text: str, span: Span, end: Mark, merge: bool) -> _Key:
         first = frame.merge_key if merge else frame.key_spans.get(text)
