@@ -1,0 +1,80 @@
+"""What a trainer is given: one stage of one process, and what it tells the run while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.plan import JsonMap, Plan, StagePlan
+from gift_dsl.play.seats import Choice, Seat, TableGame
+from gift_dsl.records import StepRecord
+
+
+def _no_step(record: StepRecord) -> None:
+    del record
+
+
+def _no_reason() -> str | None:
+    return None
+
+
+def _no_checkpoint(folder: Path, state: JsonMap) -> None:
+    del folder, state
+
+
+def _no_probe(step: int) -> None:
+    del step
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a trainer calls, always between two steps. On every process, unless said otherwise.
+
+    Attributes:
+        on_step: with the metrics of a step, after it; on rank 0 only.
+        should_stop: why the stage is to end now, or None. The trainer then saves a checkpoint and returns.
+        on_checkpoint: with the folder and the state of the trainer (`step`, ...) once all files are written; on rank
+            0 only. Whoever is called makes the checkpoint count and removes old ones.
+        probe: with the number of steps done so far.
+    """
+
+    on_step: Callable[[StepRecord], None] = _no_step
+    should_stop: Callable[[], str | None] = _no_reason
+    on_checkpoint: Callable[[Path, JsonMap], None] = _no_checkpoint
+    probe: Callable[[int], None] = _no_probe
+
+
+@dataclass(frozen=True, slots=True)
+class StageJob:
+    """One stage as one process trains it.
+
+    Attributes:
+        plan: of the whole run.
+        stage: this one.
+        index: of the stage in the plan, counted from 0.
+        engine: with the model that is trained, in place, and its codec.
+        tokenizer: of the model.
+        folder: checkpoints are written at folder/checkpoint-<steps done>.
+        rank: of this process, counted from 0.
+        processes: that train together.
+        resume_from: a checkpoint of this stage; None: from its start.
+        hooks: what is called between steps.
+        games: of the stage, on the train split, by name.
+        players: everybody but the policy, by name.
+    """
+
+    plan: Plan
+    stage: StagePlan
+    index: int
+    engine: TransformersEngine
+    tokenizer: Any
+    folder: Path
+    rank: int = 0
+    processes: int = 1
+    resume_from: Path | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+    games: Mapping[str, TableGame] = field(default_factory=dict[str, TableGame])
+    players: Mapping[str, Seat | Choice] = field(default_factory=dict[str, Seat | Choice])
