@@ -11,6 +11,7 @@ from gift_dsl.games.build import build
 from gift_dsl.games.game import Game, GameFacts, Rows
 from gift_dsl.plan import GamePlan
 from gift_dsl.play.template import AppendOnly, NotAppendOnly, check_append_only
+from gift_dsl.play.voids import VoidLimit
 from gift_dsl.seat import Player, TokenPolicy
 
 POLICY: Final = "policy"
@@ -99,6 +100,7 @@ class Table:
         evaluation: None in training.
         lockstep: the policy is asked only when nobody else is waited for. Slower, but with recorded opponents its
             batches are then the same in every run.
+        limit: of episodes without a result, for a step that is played in several calls; None: each has its own.
     """
 
     games: Mapping[str, TableGame]
@@ -109,6 +111,7 @@ class Table:
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluation: Evaluation | None = None
     lockstep: bool = False
+    limit: VoidLimit | None = None
 
     def choose(self, name: str, rng: random.Random) -> tuple[str, Seat]:
         """The player that a name stands for, and its own name; a pool is drawn from until a player is found."""

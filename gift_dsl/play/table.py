@@ -88,7 +88,7 @@ class _Loop:
     ) -> None:
         self.table, self.keys, self.members, self.on_groups = table, keys, members, on_groups
         self.results = {walk.group: _Members(walk) for walk in walks}
-        self.limit = VoidLimit(keys.place, len(walks) * members)
+        self.limit = table.limit or VoidLimit(keys.place, len(walks) * members)
         self.ready: deque[Runner] = deque()
         self.postponed: list[Episode] = []
         self.blocked: defaultdict[Play, list[Episode]] = defaultdict(list)

@@ -1,0 +1,250 @@
+"""One step of a grpo stage up to the optimizer: play groups, select, credit, and lay out the rows of the updates.
+
+Groups are dealt whole to the processes and exchanged afterwards; what follows is computed alike on every process, so
+that the number of processes changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from gift_dsl.plan import AlgorithmPlan, BatchPlan, Plan, StagePlan, leaves
+from gift_dsl.play.compose import Walk, plan_walks
+from gift_dsl.play.keys import Keys
+from gift_dsl.play.reward import SuccessRates, composite_return
+from gift_dsl.play.seats import Choice, ModelPlayer, Seat, Table, TableGame
+from gift_dsl.play.table import play_groups
+from gift_dsl.play.voids import VoidLimit
+from gift_dsl.players.pool import PoolChoice
+from gift_dsl.records import Group
+from gift_dsl.seat import Codec, Completion, Request, TokenPolicy
+from gift_dsl.train.baseline import RoleBaselines
+from gift_dsl.train.batch import Update, make_updates
+from gift_dsl.train.control import controlled
+from gift_dsl.train.credit import Shares, credit_groups
+from gift_dsl.train.outcomes import part_shares
+from gift_dsl.train.overlong import with_soft_penalty
+from gift_dsl.train.select import Selection, missing_groups, select
+from gift_dsl.train.state import TrainState
+from gift_dsl.train.team import Team
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Playing:
+    """What a grpo stage is played with; the same for all its steps.
+
+    Attributes:
+        plan, stage: the stage has an algorithm and a batch.
+        games: of the train split, by name.
+        policy: in the trained seats.
+        players: everybody else, by name.
+        runner: of the event loop that all steps share, because connections belong to one.
+        most_episodes: alive at once on this process; None: all of a step.
+        lockstep: see `Table`.
+        filler_id: of rows that only fill up.
+    """
+
+    plan: Plan
+    stage: StagePlan
+    games: Mapping[str, TableGame]
+    policy: ModelPlayer
+    players: Mapping[str, Seat | Choice]
+    runner: asyncio.Runner
+    most_episodes: int | None = None
+    lockstep: bool = False
+    filler_id: int = 0
+
+    @property
+    def algorithm(self) -> AlgorithmPlan:
+        """Of the stage."""
+        assert self.stage.algorithm is not None
+        return self.stage.algorithm
+
+    @property
+    def batch(self) -> BatchPlan:
+        """Of the stage."""
+        assert self.stage.batch is not None
+        return self.stage.batch
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds of one step on this process.
+
+    Attributes:
+        play: wall time of playing.
+        generate: wall time in which the policy's engine was at work.
+        environment: CPU time of rules, prompts, parsing and records: the table's own thread.
+    """
+
+    play: float = 0.0
+    generate: float = 0.0
+    environment: float = 0.0
+
+    @property
+    def opponents(self) -> float:
+        """Wall time in which neither the policy nor the table had anything to do: others were waited for."""
+        return max(0.0, self.play - self.generate - self.environment)
+
+
+class TimedPolicy:
+    """A policy whose time is taken.
+
+    Args:
+        policy: that does the work.
+    """
+
+    def __init__(self, policy: TokenPolicy) -> None:
+        self.policy, self.seconds = policy, 0.0
+
+    @property
+    def codec(self) -> Codec:
+        """The policy's."""
+        return self.policy.codec
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Completion]:
+        """As the policy does it."""
+        start = time.perf_counter()
+        try:
+            return await self.policy.complete(requests)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    async def score(
+        self, contexts: Sequence[tuple[int, ...]], continuations: Sequence[tuple[int, ...]]
+    ) -> Sequence[tuple[float, bool]]:
+        """As the policy does it."""
+        return await self.policy.score(contexts, continuations)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step before its updates.
+
+    Attributes:
+        number: counted from 0 within the stage.
+        played: every group, refills included, with the games' own rewards.
+        selection: what is trained on, as the stage's `reward` pays it.
+        updates: rows of each optimizer update.
+        state: after the step.
+        refills: further rounds that dynamic sampling asked for.
+        clock: of this process.
+    """
+
+    number: int
+    played: tuple[Group, ...]
+    selection: Selection
+    updates: tuple[Update, ...]
+    state: TrainState
+    refills: int
+    clock: Clock = field(default_factory=Clock)
+
+
+def make_step(playing: Playing, state: TrainState, number: int, team: Team) -> Step:
+    """Play a step and lay out its updates; all processes call it together and get the same rows.
+
+    Raises:
+        TooManyVoids: too many episodes have no result.
+        GiftError: another process failed.
+    """
+    algorithm, clock = playing.algorithm, Clock()
+    keys = Keys(playing.plan.seed, "train", playing.stage.name, number)
+    rates = SuccessRates(state.rates).rates
+    played: list[Group] = []
+    rewarded: list[Group] = []
+    trees: dict[str, Walk] = {}
+    refills, wanted = 0, algorithm.groups_per_step
+    while wanted:
+        first = len(trees)
+        walks = plan_walks(playing.stage.play, keys, range(first, first + wanted))
+        trees |= {f"{keys.place}/{walk.group}": walk for walk in walks}
+        groups = team.together(partial(_play, playing, state, keys, walks[team.rank :: team.size], clock))
+        groups.sort(key=lambda group: _number(group, keys))
+        played += groups
+        rewarded += [_reward(group, trees, playing, keys, rates) for group in groups]
+        wanted = missing_groups(rewarded, algorithm, playing.batch.kept_groups, refills)
+        refills += bool(wanted)
+    shares = _shares(algorithm, trees.values(), number, rates)
+    selection = select(rewarded, algorithm, playing.batch.kept_groups)
+    kept = [_with_penalties(group, playing) for group in selection.kept]
+    roles = RoleBaselines(algorithm.baseline_decay, state.baselines) if algorithm.baseline == "role" else None
+    updates = make_updates(
+        credit_groups(kept, shares, algorithm, roles), playing.batch, algorithm, filler_id=playing.filler_id
+    )
+    after = state.after(playing.plan, algorithm, played, rewarded, shares)
+    return Step(number, tuple(played), selection, updates, after, refills, clock)
+
+
+def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk], clock: Clock) -> list[Group]:
+    """The groups of this process, a few at a time where memory asks for it."""
+    timed = TimedPolicy(playing.policy.policy)
+    table = Table(
+        games=playing.games,
+        policy=replace(playing.policy, policy=timed),
+        players=_players(playing, state, timed),
+        system_prompt=playing.stage.system_prompt,
+        max_context=playing.stage.max_context,
+        rates=SuccessRates(state.rates).rates,
+        lockstep=playing.lockstep,
+        limit=VoidLimit(keys.place, len(walks) * playing.algorithm.group_size),
+    )
+    members, most = playing.algorithm.group_size, playing.most_episodes
+    at_once = len(walks) if most is None else max(1, most // members)
+    start, thread = time.perf_counter(), time.thread_time()
+    groups: list[Group] = []
+    for first in range(0, len(walks), max(1, at_once)):
+        some = walks[first : first + at_once]
+        groups += playing.runner.run(play_groups(table, keys, some, members))
+        forget = getattr(playing.policy.policy, "forget", None)
+        if forget is not None:
+            forget()
+    clock.play += time.perf_counter() - start
+    clock.environment += time.thread_time() - thread
+    clock.generate += timed.seconds
+    return groups
+
+
+def _players(playing: Playing, state: TrainState, timed: TimedPolicy) -> Mapping[str, Seat | Choice]:
+    """Everybody as of this step: pools with what they remember, and the live policy in one batch with itself."""
+    seated: dict[str, Seat | Choice] = {}
+    for name, player in playing.players.items():
+        if isinstance(player, PoolChoice) and name in state.pools:
+            seated[name] = PoolChoice(player.pool, state.pools[name])
+        elif isinstance(player, ModelPlayer) and player.policy is playing.policy.policy:
+            seated[name] = replace(player, policy=timed)
+        else:
+            seated[name] = player
+    return seated
+
+
+def _number(group: Group, keys: Keys) -> int:
+    """Of the start that a group belongs to."""
+    return int(group.trajectories[0].episode[len(keys.place) + 1 :].split("/")[0])
+
+
+def _reward(group: Group, walks: Mapping[str, Walk], playing: Playing, keys: Keys, rates: Mapping[str, float]) -> Group:
+    """The group as the stage's `reward` pays it."""
+    if playing.stage.reward == "game":
+        return group
+    walk = walks[f"{keys.place}/{_number(group, keys)}"]
+    aggregate = partial(composite_return, walk.tree, step=keys.step, rates=rates)
+    return controlled(group, playing.stage.reward, aggregate, keys.stream("control", group.id))
+
+
+def _shares(algorithm: AlgorithmPlan, walks: Iterable[Walk], step: int, rates: Mapping[str, float]) -> Shares:
+    if algorithm.credit == "trajectory":
+        return {}
+    return {walk.task: part_shares(walk.tree, step=step, rates=rates) for walk in walks}
+
+
+def _with_penalties(group: Group, playing: Playing) -> Group:
+    algorithm = playing.algorithm
+    if algorithm.overlong != "penalty":
+        return group
+    limits = {leaf.label: leaf.max_tokens_per_turn for leaf in leaves(playing.stage.play)}
+    paid = [with_soft_penalty(one, limits, algorithm.overlong_cache) for one in group.trajectories]
+    return replace(group, trajectories=tuple(paid))
