@@ -12,7 +12,7 @@ from gift_dsl.games.game import Legal, State
 from gift_dsl.play.asks import ModelAsk, PlayerAsk
 from gift_dsl.play.keys import Key, Keys
 from gift_dsl.play.parse import BadFormat, IllegalAction, parse_answer, read_action
-from gift_dsl.play.seats import ModelPlayer, Table
+from gift_dsl.play.seats import ModelPlayer, Table, WrittenPlayer
 from gift_dsl.play.setting import Notes, Setting
 from gift_dsl.play.transcript import Chat, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
@@ -95,12 +95,13 @@ class Chair:
     def ask_player(self, state: State, attempt: int) -> PlayerAsk:
         """The turn of a player that answers in text."""
         setting, player = self.setting, self.setting.seats[self.seat]
-        assert isinstance(self.memory, Chat)
+        if isinstance(player, WrittenPlayer):
+            player = player.player
         assert not isinstance(player, ModelPlayer)
         turn = Turn(
             observation=self.observation,
             legal=self.legal,
-            messages=tuple(self.memory.messages),
+            messages=tuple(self.memory.messages) if isinstance(self.memory, Chat) else (),
             state=state if setting.game.facts.perfect_information else None,
             seat=self.seat,
             game=setting.part.leaf.label,
@@ -133,6 +134,9 @@ class Chair:
 
     def read(self, answer: Completion | str) -> TurnRecord:
         """An answer as a record; `action` is set where it names a legal action. The memory keeps the answer."""
+        player = self.setting.seats[self.seat]
+        if isinstance(player, WrittenPlayer) and isinstance(answer, str):
+            answer = player.write(answer)
         if isinstance(answer, Completion):
             assert not isinstance(self.memory, Chat)
             sequence, span = self.memory.say(answer, self.setting.index)

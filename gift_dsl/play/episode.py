@@ -14,7 +14,7 @@ from gift_dsl.play.compose import Walk
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.part import Play, Said, SeatEnd
 from gift_dsl.play.reward import PartResult, composite_return
-from gift_dsl.play.seats import ModelPlayer, Table
+from gift_dsl.play.seats import ModelPlayer, Table, WrittenPlayer
 from gift_dsl.play.setting import Setting, settle
 from gift_dsl.play.transcript import Chat, Transcript, make_transcript
 from gift_dsl.records import OutcomeName, PartRecord, Trajectory, TurnRecord
@@ -113,9 +113,10 @@ class Trainee:
 
     def _new_memory(self, table: Table) -> Chat | Transcript:
         player, system = table.policy, table.system_prompt
-        if not isinstance(player, ModelPlayer):
+        if not isinstance(player, ModelPlayer | WrittenPlayer):
             return Chat(system)
-        return make_transcript(player.template, player.policy.codec, system, strip=self.strips, turns=self.turns)
+        codec = player.policy.codec if isinstance(player, ModelPlayer) else player.codec
+        return make_transcript(player.template, codec, system, strip=self.strips, turns=self.turns)
 
 
 class Episode:

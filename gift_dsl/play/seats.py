@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from gift_dsl.games.game import Game, GameFacts, Rows
 from gift_dsl.plan import GamePlan
 from gift_dsl.play.template import AppendOnly, NotAppendOnly, check_append_only
 from gift_dsl.play.voids import VoidLimit
-from gift_dsl.seat import Player, TokenPolicy
+from gift_dsl.seat import Codec, Completion, Player, TokenPolicy
 
 POLICY: Final = "policy"
 """What records call the player of a trained seat."""
@@ -37,7 +37,24 @@ class ModelPlayer:
     max_tokens: int | None = None
 
 
-Seat = Player | ModelPlayer
+@dataclass(frozen=True, slots=True, eq=False)
+class WrittenPlayer:
+    """A player whose words are written down as a model's tokens: what it says is to be learned.
+
+    Attributes:
+        player: who speaks.
+        codec: of the model that will learn.
+        template: what is known of its chat template.
+        write: from a text to the completion that a model would have sampled to say it.
+    """
+
+    player: Player
+    codec: Codec
+    template: AppendOnly | NotAppendOnly
+    write: Callable[[str], Completion]
+
+
+Seat = Player | ModelPlayer | WrittenPlayer
 
 
 @runtime_checkable
