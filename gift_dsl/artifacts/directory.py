@@ -1,0 +1,336 @@
+"""The run directory: plain files under `<output.dir>/<name>[/<arm>]/<plan_hash[:8]>-<n>/`.
+
+spec, plan, lock and status are there before anything else happens, so that a run that is killed in its first second
+still says what it was. docs/run_directory.md describes every file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from gift_dsl.artifacts.files import explained, json_text, read_object, safe_name, sync_folder, write_whole
+from gift_dsl.artifacts.plan_file import read_plan, write_plan
+from gift_dsl.artifacts.status import Status, now, read_status, write_status
+from gift_dsl.errors import MachineError
+from gift_dsl.plan import JsonMap, Plan, plan_hash
+
+HOLD_FILE: Final = ".writer"
+_RUN_NAME: Final = re.compile(r"([0-9a-f]{8})-([0-9]+)")
+_TRY_AGAIN_S: Final = 0.02
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that writes a run; None where it could not be read."""
+
+    pid: int | None
+    host: str | None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return "another process"
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """One run on disk. Holds paths only: what is in the files is read when it is asked for."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """Folder of the files as the user wrote them."""
+        return self.path / "spec"
+
+    @property
+    def resolved(self) -> Path:
+        """The meaning of the spec, everything filled in."""
+        return self.path / "spec.resolved.json"
+
+    @property
+    def plan_file(self) -> Path:
+        """The plan that each rank and each resume loads."""
+        return self.path / "plan.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """What the run depended on when it began."""
+        return self.path / "lock.json"
+
+    @property
+    def status_file(self) -> Path:
+        """What the run is doing."""
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines, one object a step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        """Folder of what was played: an index and one shard a step."""
+        return self.path / "trajectories"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of evaluations, one JSON file each."""
+        return self.path / "eval"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints, one folder a stage."""
+        return self.path / "checkpoints"
+
+    @property
+    def stages(self) -> Path:
+        """Folder of the models that stages hand over, one folder each."""
+        return self.path / "stages"
+
+    @property
+    def summary(self) -> Path:
+        """The result, written at the end."""
+        return self.path / "summary.json"
+
+    @property
+    def log(self) -> Path:
+        """What was logged, as text."""
+        return self.path / "log.txt"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def manifest(self) -> Path:
+        """sha256 of every other file that does not change any more."""
+        return self.path / "manifest-sha256.txt"
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, read anew.
+
+        Raises:
+            MachineError: there is none, or it does not fit this version.
+        """
+        return read_plan(self.plan_file)
+
+    @property
+    def lock(self) -> dict[str, Any]:
+        """What the run depended on when it began, read anew.
+
+        Raises:
+            MachineError: there is none, or it is damaged.
+        """
+        try:
+            return read_object(self.lock_file)
+        except FileNotFoundError as error:
+            raise MachineError(f"{self.lock_file} is missing") from error
+
+    @property
+    def status(self) -> Status:
+        """What the run is doing, read anew.
+
+        Raises:
+            MachineError: it is missing, damaged or of a newer version.
+        """
+        try:
+            return read_status(self.status_file)
+        except FileNotFoundError as error:
+            raise MachineError(f"{self.path} is not a run: it has no {self.status_file.name}") from error
+
+    def set_status(self, status: Status) -> None:
+        """Write what the run is doing; `started` stays that of the run, `updated`, pid and host are of now."""
+        with contextlib.suppress(MachineError):
+            status = replace(status, started=self.status.started)
+        write_status(self.status_file, replace(status, updated=now(), pid=os.getpid(), host=socket.gethostname()))
+
+    def replace_plan(self, plan: Plan) -> Path:
+        """Write another plan in place of this one, which is kept as `plan.<k>.json`; where it is kept.
+
+        For `until.steps` that grows. Whoever is killed in between finds the old plan.
+        """
+        number = 1
+        while (kept := self.path / f"plan.{number}.json").exists():
+            number += 1
+        write_whole(kept, self.plan_file.read_bytes())
+        write_plan(self.plan_file, plan)
+        return kept
+
+    @contextmanager
+    def hold(self) -> Generator[RunDirectory]:
+        """Be the one writer of the run. The kernel ends it when the process dies, however it dies.
+
+        A forked child that lives on keeps holding it; one that was started with exec (subprocess, spawn) does not.
+
+        Raises:
+            MachineError: somebody else writes this run, named by process and host.
+        """
+        with explained(self.path / HOLD_FILE):
+            opened = (self.path / HOLD_FILE).open("a+", encoding="utf-8")
+        with opened:
+            if not _take(opened.fileno(), self.path):
+                raise MachineError(f"{self.path} is being written by {_read_holder(self.path)}; stop it first")
+            opened.truncate(0)
+            opened.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+            opened.flush()
+            try:
+                yield self
+            finally:
+                opened.truncate(0)
+
+    def holder(self) -> Holder | None:
+        """Who writes the run now; None when nobody does, so that a run which says `running` was killed."""
+        try:
+            with (self.path / HOLD_FILE).open("r+", encoding="utf-8") as opened:
+                return None if _take(opened.fileno(), self.path, tries=1) else _read_holder(self.path)
+        except FileNotFoundError:
+            return None
+
+
+def _take(handle: int, path: Path, tries: int = 5) -> bool:
+    """Lock an open file until it is closed; False when somebody else has it.
+
+    A few tries, because whoever asks for the `holder` has the lock for a moment.
+    """
+    import fcntl  # not on Windows, which does not train
+
+    for attempt in range(tries):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_TRY_AGAIN_S if attempt + 1 < tries else 0)
+        except OSError as error:  # a network disk without locks
+            _log.warning("%s cannot be locked (%s): nothing keeps a second writer away", path, error.strerror)
+            return True
+        else:
+            return True
+    return False
+
+
+def _read_holder(path: Path) -> Holder:
+    try:
+        document = read_object(path / HOLD_FILE)
+        return Holder(int(document["pid"]), str(document["host"]))
+    except (FileNotFoundError, MachineError, KeyError, TypeError, ValueError):
+        return Holder(None, None)
+
+
+def run_parent(output_dir: Path, name: str, arm: str = "") -> Path:
+    """Where the runs of a name, and of an arm of its sweep, lie."""
+    return output_dir / safe_name(name) / safe_name(arm) if arm else output_dir / safe_name(name)
+
+
+def create_run(
+    output_dir: Path, plan: Plan, *, written: Mapping[str, str | bytes], resolved: JsonMap, lock: JsonMap
+) -> RunDirectory:
+    """Make the directory of a new run, with everything in it that is known before the first step.
+
+    Args:
+        output_dir: folder of all runs.
+        plan: what is run; every file it depends on is on this machine.
+        written: the spec and the files it names, as the user wrote them: name to text. Names are flattened.
+        resolved: the meaning of the spec.
+        lock: what `lock.make_lock` made.
+
+    Returns:
+        The run, in a folder that nobody had before: its number is one more than the highest there is.
+
+    Raises:
+        MachineError: the disk is full or may not be written.
+    """
+    digest = plan_hash(plan)
+    if digest is None:
+        raise ValueError("a run needs the digest of every file its plan depends on")
+    parent = run_parent(output_dir, plan.runtime.name, plan.runtime.run_id)
+    with explained(parent):
+        run = RunDirectory(_next_folder(parent, digest[:8]))
+        run.spec.mkdir()
+        for name, text in _flattened(written):
+            write_whole(run.spec / name, text.encode() if isinstance(text, str) else text)
+        write_whole(run.resolved, json_text(resolved))
+        write_plan(run.plan_file, plan)
+        write_whole(run.lock_file, json_text(lock))
+        # Last: a folder with a status is a whole run.
+        write_status(run.status_file, Status("running"))
+        sync_folder(parent)
+    return run
+
+
+def _next_folder(parent: Path, prefix: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    numbers = [int(found[2]) for path in parent.iterdir() if (found := _RUN_NAME.fullmatch(path.name))]
+    number = max(numbers, default=0) + 1
+    while True:
+        try:
+            (parent / f"{prefix}-{number}").mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return parent / f"{prefix}-{number}"
+
+
+def _flattened(written: Mapping[str, str | bytes]) -> Iterator[tuple[str, str | bytes]]:
+    """Each file under the last part of its name, made safe; a second one of that name gets a number."""
+    taken: set[str] = set()
+    for name, text in written.items():
+        base = safe_name(re.split(r"[\\/]", name.rstrip("\\/"))[-1] or "spec")
+        stem, dot, suffix = base.rpartition(".") if "." in base else (base, "", "")
+        number, flat = 1, base
+        # Without regard to case: macOS has one file for both.
+        while flat.casefold() in taken:
+            number += 1
+            flat = f"{stem}-{number}{dot}{suffix}"
+        taken.add(flat.casefold())
+        yield flat, text
+
+
+def open_run(path: Path) -> RunDirectory:
+    """The run in a folder.
+
+    Raises:
+        MachineError: the folder is no run, or one of a newer version of gift.
+    """
+    if not path.is_dir():
+        raise MachineError(f"there is no run at {path}")
+    run = RunDirectory(path)
+    _ = run.status
+    return run
+
+
+def find_runs(output_dir: Path, name: str, plan_hash: str | None = None, arm: str = "") -> list[RunDirectory]:
+    """The runs of a name (and of an arm of its sweep) in the order in which they were made, the newest last.
+
+    Folders that are no run, or one that this version cannot read, are passed over.
+
+    Args:
+        output_dir: folder of all runs.
+        name: of the spec.
+        plan_hash: only runs that began with this plan; None: all.
+        arm: id of the run in its sweep; empty without one.
+    """
+    parent = run_parent(output_dir, name, arm)
+    found: list[tuple[int, RunDirectory]] = []
+    for path in parent.iterdir() if parent.is_dir() else ():
+        run, match = RunDirectory(path), _RUN_NAME.fullmatch(path.name)
+        if match is None or (plan_hash is not None and not plan_hash.startswith(match[1])):
+            continue
+        with contextlib.suppress(MachineError):
+            _ = run.status
+            if plan_hash is None or run.lock.get("plan_hash") == plan_hash:
+                found.append((int(match[2]), run))
+    return [run for _, run in sorted(found, key=lambda item: item[0])]

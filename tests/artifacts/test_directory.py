@@ -1,0 +1,259 @@
+"""A run is a folder of its own, complete before anything happens, and written by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gift_dsl.artifacts import files
+from gift_dsl.artifacts.directory import create_run, find_runs, open_run
+from gift_dsl.artifacts.files import safe_name, write_whole
+from gift_dsl.artifacts.status import RUN_SCHEMA, Status
+from gift_dsl.errors import MachineError
+from gift_dsl.plan import FilePrint, plan_hash
+from tests.artifacts.runs import QUICKSTART, make_run, quickstart
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gift_dsl.artifacts.directory import open_run
+with open_run(Path(sys.argv[1])).hold():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_new_run_has_its_spec_plan_lock_and_status(tmp_path):
+    run = make_run(tmp_path)
+    assert run.path == tmp_path / "quickstart" / f"{plan_hash(quickstart())[:8]}-1"
+    there = sorted(path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file())
+    assert there == ["lock.json", "plan.json", "spec.resolved.json", "spec/quickstart.yaml", "status.json"]
+    assert (run.spec / "quickstart.yaml").read_bytes() == QUICKSTART.read_bytes()
+    assert run.plan == quickstart()
+    assert run.status.state == "running"
+    assert json.loads(run.status_file.read_text())["schema"] == RUN_SCHEMA
+
+
+def test_runs_of_one_name_are_counted_and_found_newest_last(tmp_path):
+    first, second = make_run(tmp_path), make_run(tmp_path)
+    other = make_run(tmp_path, "seed=2")
+    assert [run.path.name[-2:] for run in (first, second, other)] == ["-1", "-2", "-3"]
+    assert find_runs(tmp_path, "quickstart", plan_hash(quickstart())) == [first, second]
+    assert find_runs(tmp_path, "quickstart") == [first, second, other]
+    assert find_runs(tmp_path, "quickstart", "0" * 64) == []
+    assert find_runs(tmp_path, "other") == []
+
+
+def test_a_run_is_found_by_its_whole_hash_and_not_by_the_part_in_its_name(tmp_path):
+    make_run(tmp_path)
+    digest = plan_hash(quickstart())
+    assert find_runs(tmp_path, "quickstart", digest[:8] + "0" * 56) == []
+
+
+def test_the_tenth_run_is_newer_than_the_ninth(tmp_path):
+    made = [make_run(tmp_path) for _ in range(11)]
+    assert find_runs(tmp_path, "quickstart") == made
+
+
+def test_an_arm_of_a_sweep_has_a_folder_of_its_own(tmp_path):
+    plan = quickstart()
+    arms = [replace(plan, runtime=replace(plan.runtime, run_id=f"model=org/{name},seed=1")) for name in "ab"]
+    runs = [create_run(tmp_path, arm, written={}, resolved={}, lock={}) for arm in arms]
+    assert [run.path.parent.parent for run in runs] == [tmp_path / "quickstart"] * 2
+    assert runs[0].path.parent != runs[1].path.parent
+    assert find_runs(tmp_path, "quickstart", arm="model=org/b,seed=1") == [runs[1]]
+    assert find_runs(tmp_path, "quickstart") == []
+
+
+def test_runs_that_begin_at_once_get_folders_of_their_own(tmp_path):
+    plan = quickstart()
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(
+            pool.map(lambda _: create_run(tmp_path, plan, written={}, resolved={}, lock={}), range(24)),
+        )
+    assert sorted(int(run.path.name.split("-")[1]) for run in runs) == list(range(1, 25))
+
+
+def test_a_run_needs_the_digest_of_everything_it_depends_on(tmp_path):
+    plan = quickstart()
+    model = replace(plan.model, print=FilePrint("Qwen/Qwen2.5-0.5B", None, "not on this machine"))
+    with pytest.raises(ValueError, match="digest of every file"):
+        create_run(tmp_path, replace(plan, model=model), written={}, resolved={}, lock={})
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=25)
+@given(st.dictionaries(st.text(max_size=300), st.binary(max_size=3), max_size=6))
+def test_files_as_written_stay_inside_their_folder(tmp_path_factory, written):
+    tmp_path = tmp_path_factory.mktemp("run")
+    run = make_run(tmp_path, written=written)
+    assert sorted(path.read_bytes() for path in run.spec.iterdir()) == sorted(written.values())
+    assert {path.name for path in run.path.iterdir() if path.is_dir()} == {"spec"}
+    assert {path.name for path in tmp_path.iterdir()} == {"quickstart"}
+
+
+def test_files_of_one_name_are_all_kept(tmp_path):
+    names = ["a/base.yaml", "../base.yaml", "/etc/Base.yaml", "C:\\specs\\base.yaml", "..", "<stdin>"]
+    run = make_run(tmp_path, written={name: name for name in names})
+    kept = {path.name: path.read_text() for path in run.spec.iterdir()}
+    assert sorted(kept.values()) == sorted(names)
+    assert {"base.yaml", "base-2.yaml", "Base-3.yaml", "base-4.yaml"} < kept.keys()
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_a_safe_name_is_one_portable_part_of_a_path_and_tells_texts_apart(one, other):
+    name = safe_name(one)
+    assert Path(name).name == name
+    assert name not in (".", "..")
+    assert 0 < len(name.encode()) <= 100
+    assert safe_name(name) == name
+    if one != other:
+        assert name != safe_name(other)
+
+
+@pytest.mark.parametrize("text", ["nested-all-1.5b", "arm=nested,seed=1", "checkpoint-20"])
+def test_a_name_that_is_safe_stays(text):
+    assert safe_name(text) == text
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", ".hidden", "a/b", "nul", "COM1.txt", "end.", "ü", "x" * 101])
+def test_a_name_that_is_not_safe_is_changed(text):
+    assert safe_name(text) != text
+
+
+# ── opening ──
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(MachineError, match="there is no run at"):
+        open_run(tmp_path / "none")
+    with pytest.raises(MachineError, match=r"is not a run: it has no status\.json"):
+        open_run(tmp_path)
+    (tmp_path / "status.json").write_text('{"schema": "other/1"}')
+    with pytest.raises(MachineError, match="is of no run: its `schema` is 'other/1'"):
+        open_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": "gift-run/1"}', b'{"schema": "gift-run/x"}'])
+def test_a_damaged_status_is_named(tmp_path, content):
+    (tmp_path / "status.json").write_bytes(content)
+    with pytest.raises(MachineError, match=r"status\.json is (damaged|of no run)"):
+        open_run(tmp_path)
+
+
+def test_a_run_of_a_newer_gift_is_refused_and_passed_over(tmp_path):
+    run = make_run(tmp_path)
+    document = json.loads(run.status_file.read_text()) | {"schema": "gift-run/2"}
+    run.status_file.write_text(json.dumps(document))
+    with pytest.raises(MachineError, match=r"newer gift.*gift-run/2.*upgrade gift-dsl"):
+        open_run(run.path)
+    assert find_runs(tmp_path, "quickstart") == []
+
+
+# ── status ──
+
+
+def test_a_status_keeps_when_the_run_began_and_says_who_wrote_it(tmp_path):
+    run = make_run(tmp_path)
+    began = run.status.started
+    old = replace(run.status, started="2020-01-01T00:00:00Z", pid=1)
+    write_whole(run.status_file, json.dumps({name: getattr(old, name) for name in old.__slots__}).encode())
+    run.set_status(Status("stopped", stage="nested", step=4, reason="SIGTERM"))
+    status = open_run(run.path).status
+    assert (status.state, status.stage, status.step, status.reason) == ("stopped", "nested", 4, "SIGTERM")
+    assert status.started == "2020-01-01T00:00:00Z"
+    assert status.updated >= began
+    assert status.pid == os.getpid()
+
+
+def test_a_plan_that_grows_keeps_the_old_one(tmp_path):
+    run = make_run(tmp_path)
+    plans = [run.plan, quickstart("seed=2"), quickstart("seed=3")]
+    kept = [run.replace_plan(plan) for plan in plans[1:]]
+    assert run.plan == plans[2]
+    assert [path.name for path in kept] == ["plan.1.json", "plan.2.json"]
+
+
+# ── one writer ──
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_name(tmp_path):
+    run = make_run(tmp_path)
+    with (
+        run.hold(),
+        pytest.raises(MachineError, match=rf"is being written by process {os.getpid()} on \S+; stop it first"),
+        open_run(run.path).hold(),
+    ):
+        pass
+    with run.hold() as held:
+        assert held.holder().pid == os.getpid()
+    assert run.holder() is None
+
+
+def test_what_happens_while_a_run_is_held_is_not_explained_away(tmp_path):
+    run = make_run(tmp_path)
+    with pytest.raises(PermissionError), run.hold():
+        raise PermissionError(errno.EACCES, "of the caller")
+    assert run.holder() is None
+
+
+def test_the_kernel_frees_a_run_whose_writer_was_killed(tmp_path):
+    run = make_run(tmp_path)
+    assert run.holder() is None
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.path)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "held\n"
+        assert run.holder().pid == writer.pid
+        with pytest.raises(MachineError, match=f"process {writer.pid} on"), run.hold():
+            pass
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert run.status.state == "running"
+    assert run.holder() is None
+    with run.hold():
+        assert run.holder().pid == os.getpid()
+
+
+def test_asking_who_holds_a_run_does_not_keep_a_writer_away(tmp_path):
+    run = make_run(tmp_path)
+    until = time.monotonic() + 0.3
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(lambda: [run.holder() for _ in iter(lambda: time.monotonic() < until, False)])
+        while not asking.done():
+            with run.hold():
+                pass
+
+
+# ── files that are whole ──
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "status.json"
+    write_whole(path, b"old")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(MachineError, match=r"the disk is full: .*status\.json could not be written"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_may_not_be_written_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(MachineError, match="may not be written"):
+        make_run(tmp_path)
