@@ -43,7 +43,7 @@ class Forward:
 
     def __init__(self, model: Any, compute: Compute, max_tokens: int) -> None:
         self.model, self.max_tokens = model, max_tokens
-        self._autocast = compute == "bf16"
+        self.is_autocast = compute == "bf16"
         self._windows = attention_windows(model.config.get_text_config())
 
     @property
@@ -54,13 +54,13 @@ class Forward:
     @property
     def dtype(self) -> torch.dtype:
         """Of keys and values."""
-        return torch.bfloat16 if self._autocast else self.model.dtype
+        return torch.bfloat16 if self.is_autocast else self.model.dtype
 
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Everything that generation needs and training does not; put back at the end."""
         # not inference_mode: some models keep buffers that they compute here, and training could not use them
-        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast)
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_autocast)
         was_training, attention = self.model.training, self.model.config._attn_implementation
         with torch.no_grad(), autocast:
             try:

@@ -76,6 +76,11 @@ class TransformersEngine:
         self._weights: object = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gift-generate")
 
+    def sibling(self, model: Any) -> TransformersEngine:
+        """An engine of another model with the same tokenizer, that computes alike."""
+        compute: Compute = "bf16" if self._forward.is_autocast else "fp32"
+        return TransformersEngine(model, self._codec, compute=compute, limits=self._limits)
+
     @property
     def model(self) -> Any:
         """The model."""

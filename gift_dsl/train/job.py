@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,15 @@ from typing import Any
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.plan import JsonMap, Plan, StagePlan
 from gift_dsl.play.seats import Choice, Seat, TableGame
-from gift_dsl.records import StepRecord
+from gift_dsl.records import Group, StepRecord
 
 
 def _no_step(record: StepRecord) -> None:
     del record
+
+
+def _no_groups(step: int, groups: Sequence[Group]) -> None:
+    del step, groups
 
 
 def _no_reason() -> str | None:
@@ -34,6 +38,7 @@ class Hooks:
     """What a trainer calls, always between two steps. On every process, unless said otherwise.
 
     Attributes:
+        on_groups: with the number of a step (from 0) and everything that was played in it, before its updates.
         on_step: with the metrics of a step, after it; on rank 0 only.
         should_stop: why the stage is to end now, or None. The trainer then saves a checkpoint and returns.
         on_checkpoint: with the folder and the state of the trainer (`step`, ...) once all files are written; on rank
@@ -41,6 +46,7 @@ class Hooks:
         probe: with the number of steps done so far.
     """
 
+    on_groups: Callable[[int, Sequence[Group]], None] = _no_groups
     on_step: Callable[[StepRecord], None] = _no_step
     should_stop: Callable[[], str | None] = _no_reason
     on_checkpoint: Callable[[Path, JsonMap], None] = _no_checkpoint
@@ -57,13 +63,15 @@ class StageJob:
         index: of the stage in the plan, counted from 0.
         engine: with the model that is trained, in place, and its codec.
         tokenizer: of the model.
-        folder: checkpoints are written at folder/checkpoint-<steps done>.
+        folder: checkpoints are written at folder/checkpoint-<updates done>.
         rank: of this process, counted from 0.
         processes: that train together.
         resume_from: a checkpoint of this stage; None: from its start.
         hooks: what is called between steps.
         games: of the stage, on the train split, by name.
-        players: everybody but the policy, by name.
+        players: everybody but the policy and its snapshots, by name.
+        snapshots: names of the opponents that are earlier versions of the policy.
+        lockstep: batches of the policy do not depend on how fast others answer.
     """
 
     plan: Plan
@@ -78,3 +86,5 @@ class StageJob:
     hooks: Hooks = field(default_factory=Hooks)
     games: Mapping[str, TableGame] = field(default_factory=dict[str, TableGame])
     players: Mapping[str, Seat | Choice] = field(default_factory=dict[str, Seat | Choice])
+    snapshots: tuple[str, ...] = ()
+    lockstep: bool = False

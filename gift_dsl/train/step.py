@@ -19,13 +19,13 @@ from gift_dsl.play.reward import SuccessRates, composite_return
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat, Table, TableGame
 from gift_dsl.play.table import play_groups
 from gift_dsl.play.voids import VoidLimit
-from gift_dsl.players.pool import PoolChoice
 from gift_dsl.records import Group
 from gift_dsl.seat import Codec, Completion, Request, TokenPolicy
 from gift_dsl.train.baseline import RoleBaselines
 from gift_dsl.train.batch import Update, make_updates
 from gift_dsl.train.control import controlled
 from gift_dsl.train.credit import Shares, credit_groups
+from gift_dsl.train.league import League
 from gift_dsl.train.outcomes import part_shares
 from gift_dsl.train.overlong import with_soft_penalty
 from gift_dsl.train.select import Selection, missing_groups, select
@@ -41,22 +41,24 @@ class Playing:
         plan, stage: the stage has an algorithm and a batch.
         games: of the train split, by name.
         policy: in the trained seats.
-        players: everybody else, by name.
+        league: everybody else.
         runner: of the event loop that all steps share, because connections belong to one.
         most_episodes: alive at once on this process; None: all of a step.
         lockstep: see `Table`.
         filler_id: of rows that only fill up.
+        is_in_process: the policy's engine is this process's own, so that it computes as the trainer does.
     """
 
     plan: Plan
     stage: StagePlan
     games: Mapping[str, TableGame]
     policy: ModelPlayer
-    players: Mapping[str, Seat | Choice]
+    league: League
     runner: asyncio.Runner
     most_episodes: int | None = None
     lockstep: bool = False
     filler_id: int = 0
+    is_in_process: bool = True
 
     @property
     def algorithm(self) -> AlgorithmPlan:
@@ -199,9 +201,8 @@ def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk]
     for first in range(0, len(walks), max(1, at_once)):
         some = walks[first : first + at_once]
         groups += playing.runner.run(play_groups(table, keys, some, members))
-        forget = getattr(playing.policy.policy, "forget", None)
-        if forget is not None:
-            forget()
+        for engine in playing.league.engines():
+            engine.forget()
     clock.play += time.perf_counter() - start
     clock.environment += time.thread_time() - thread
     clock.generate += timed.seconds
@@ -209,16 +210,13 @@ def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk]
 
 
 def _players(playing: Playing, state: TrainState, timed: TimedPolicy) -> Mapping[str, Seat | Choice]:
-    """Everybody as of this step: pools with what they remember, and the live policy in one batch with itself."""
-    seated: dict[str, Seat | Choice] = {}
-    for name, player in playing.players.items():
-        if isinstance(player, PoolChoice) and name in state.pools:
-            seated[name] = PoolChoice(player.pool, state.pools[name])
-        elif isinstance(player, ModelPlayer) and player.policy is playing.policy.policy:
-            seated[name] = replace(player, policy=timed)
-        else:
-            seated[name] = player
-    return seated
+    """Everybody as of this step, the live policy in one batch with itself."""
+    return {
+        name: replace(player, policy=timed)
+        if isinstance(player, ModelPlayer) and player.policy is playing.policy.policy
+        else player
+        for name, player in playing.league.players(state).items()
+    }
 
 
 def _number(group: Group, keys: Keys) -> int:

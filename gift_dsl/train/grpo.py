@@ -1,0 +1,478 @@
+# pyright: basic
+"""GRPO by TRL: its trainer, our rollouts, and a small subclass that places our advantages.
+
+TRL asks for as many rows as the plan says and optimises them; which rows these are, and what each token of them is
+credited with, was decided in `train.step`. What the subclass changes:
+
+- the rows of an update stay in their order, longest first, and each micro-batch is cut to its longest row;
+- advantages are those of our rows, of each token; the log-probabilities of the rollout are the old ones where engine
+  and trainer compute alike (fp32 in this process), else they are computed again and the difference is corrected;
+- the entropy bonus is the mean over the tokens of an update, and the KL term is weighed like the rest of its row;
+- the learning rate is a function of the step, and an update without trajectories moves nothing;
+- checkpoints are saved between steps only, with everything that the stage adapts.
+
+Dimensions: B rows, T completion tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PrinterCallback, ProgressCallback
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the hook was stable over 16 releases; the pin is narrow
+
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from gift_dsl.errors import GiftError
+from gift_dsl.plan import AlgorithmPlan, AllOf, Leaf, Play, StagePlan, leaves
+from gift_dsl.play.seats import model_player
+from gift_dsl.records import StepRecord
+from gift_dsl.train.batch import Row, Update, rows_of_rank
+from gift_dsl.train.importance import Mismatch, importance_weights, mismatch_sums
+from gift_dsl.train.job import StageJob
+from gift_dsl.train.league import League, snapshot_rules
+from gift_dsl.train.optimizers import make_optimizer
+from gift_dsl.train.schedule import RateSchedule, rate_factor
+from gift_dsl.train.state import TrainState
+from gift_dsl.train.statistics import step_metrics, update_metrics
+from gift_dsl.train.step import Playing, Step, make_step
+from gift_dsl.train.team import Team
+
+_LOG: Final = logging.getLogger(__name__)
+_LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
+_STATE_FILE: Final = "gift_state.json"
+_OF_COMPLETIONS: Final = (
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "advantages",
+    "old_per_token_logps",
+    "ref_per_token_logps",
+    "sampling_per_token_logps",
+)
+
+
+class NotFinite(GiftError):  # noqa: N818 - what happened, as for TooManyVoids
+    """A loss or gradient is no number. The weights are those before the update, and its rows were saved."""
+
+
+def train_grpo(job: StageJob) -> None:
+    """Train a stage until its end, or until a hook asks to stop.
+
+    Args:
+        job: with games and players.
+
+    Raises:
+        TooManyVoids: too many episodes of a step have no result.
+        NotFinite: a loss or gradient is no number.
+        GiftError: the stage cannot be trained so, or another process failed.
+    """
+    resources = job.plan.runtime.resources
+    with asyncio.Runner() as runner:
+        playing = Playing(
+            plan=job.plan,
+            stage=job.stage,
+            games=job.games,
+            policy=model_player("policy", job.engine),
+            league=League(job.players, snapshot_rules(job.plan, set(job.snapshots)), job.engine),
+            runner=runner,
+            most_episodes=resources.get("rollout_batch_size"),
+            lockstep=job.lockstep,
+            filler_id=job.tokenizer.eos_token_id or 0,
+        )
+        trainer = GiftTrainer(job, playing)
+        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+
+
+def make_config(job: StageJob) -> GRPOConfig:
+    """TRL's settings of a stage: one prompt a step, which stands for all its rows."""
+    algorithm, batch = job.stage.algorithm, job.stage.batch
+    assert algorithm is not None
+    assert batch is not None
+    resources, model = job.plan.runtime.resources, job.plan.model
+    micro: int = resources["micro_batch_size"]
+    return GRPOConfig(
+        output_dir=str(job.folder),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=batch.rows_per_update // (job.processes * micro),
+        steps_per_generation=batch.rows // (job.processes * micro),
+        num_generations=batch.rows,
+        num_iterations=1,  # epochs are rows of the plan
+        max_steps=job.stage.until.max_steps * batch.updates,
+        max_completion_length=most_policy_tokens(job.stage.play),
+        temperature=temperature_of(job.stage),
+        learning_rate=algorithm.learning_rate,
+        lr_scheduler_type="constant",  # create_scheduler makes ours
+        weight_decay=algorithm.weight_decay,
+        adam_beta1=algorithm.adam_beta1,
+        adam_beta2=algorithm.adam_beta2,
+        max_grad_norm=algorithm.max_grad_norm,
+        loss_type=_LOSSES[algorithm.loss],
+        epsilon=algorithm.clip_low,
+        epsilon_high=algorithm.clip_high,
+        delta=None if algorithm.dual_clip == "off" else algorithm.dual_clip,
+        beta=algorithm.kl_coef,
+        entropy_coef=0.0,  # _compute_loss adds ours
+        scale_rewards="none",
+        bf16=model.compute == "bf16" and model.weights != "bf16",
+        gradient_checkpointing=model.gradient_checkpointing,
+        use_cpu=job.engine.model.device.type == "cpu",
+        seed=job.plan.seed,
+        data_seed=job.plan.seed,
+        shuffle_dataset=False,
+        report_to=[],
+        logging_steps=1,
+        save_strategy="no",  # _finish_step asks for checkpoints
+        disable_tqdm=True,
+        log_level="error",
+        ddp_find_unused_parameters=False,
+        ddp_timeout=6 * 3600,  # the other processes wait for slow opponents
+    )
+
+
+def temperature_of(stage: StagePlan) -> float:
+    """The one sampling temperature of a stage.
+
+    Raises:
+        GiftError: its parts have several.
+    """
+    found = sorted({leaf.rollout.temperature for leaf in leaves(stage.play)})
+    if len(found) > 1:
+        raise GiftError(
+            f"stage `{stage.name}` samples at temperatures {found}: the update needs the log-probabilities of one "
+            "distribution; use one temperature in a stage"
+        )
+    return found[0]
+
+
+def most_policy_tokens(play: Play) -> int:
+    """Ids that the policy can sample in one trajectory at most: what Dr. GRPO's loss divides by."""
+    if isinstance(play, Leaf):
+        return play.max_turns * play.max_tokens_per_turn
+    tokens = [most_policy_tokens(part) for part in play.parts]
+    return sum(tokens) if isinstance(play, AllOf) else max(tokens)
+
+
+class GiftTrainer(GRPOTrainer):
+    """TRL's trainer over the steps of a stage."""
+
+    args: Any
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    max_completion_length: Any
+
+    def __init__(self, job: StageJob, playing: Playing) -> None:
+        self.job, self.playing = job, playing
+        self.algorithm: AlgorithmPlan = playing.algorithm
+        self.batch_plan = playing.batch
+        self.train_state = TrainState()
+        self.current: Step | None = None
+        self._rows: Sequence[Row] = ()
+        self._row_tokens: Sequence[int] = ()
+        self._scored: tuple[Tensor, Tensor] | None = None
+        self._mismatch = torch.zeros(4, dtype=torch.float64)
+        self._logs: Any = None
+        self._logged: list[dict[str, float]] = []
+        self._started = time.perf_counter()
+        steps = Dataset.from_dict({"prompt": [str(step) for step in range(job.stage.until.max_steps)]})
+        super().__init__(
+            model=job.engine.model,
+            reward_funcs=_no_reward,
+            args=make_config(job),
+            train_dataset=steps,
+            processing_class=job.tokenizer,
+            rollout_func=_rollout,
+        )
+        self.kl_coef, self.beta = self.beta, 0.0
+        self.team = Team(job.rank, job.processes, lambda value: gather_object([value]))
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        if job.resume_from is not None:
+            state = json.loads((job.resume_from / _STATE_FILE).read_text(encoding="utf-8"))
+            self.train_state = TrainState.from_json(state["train_state"])
+            playing.league.restore(self.train_state, job.folder)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of the stage whose updates are all made."""
+        return self.state.global_step // self.batch_plan.updates
+
+    # ── rows ──
+
+    def play(self, number: int) -> dict[str, list[Any]]:
+        """Play one step; the rows of this process as TRL wants them."""
+        started = time.perf_counter()
+        self.current = step = make_step(self.playing, self.train_state, number, self.team)
+        _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
+        self.job.hooks.on_groups(number, step.played)
+        self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
+        self._row_tokens = [update.num_tokens for update in step.updates for _ in self._own(update)]
+        return {
+            "prompt_ids": [list(row.prompt_ids) for row in self._rows],
+            "completion_ids": [list(row.completion_ids) for row in self._rows],
+            "logprobs": [list(row.logprobs) for row in self._rows],
+            "env_mask": [list(row.mask) for row in self._rows],
+        }
+
+    def _own(self, update: Update) -> Sequence[Row]:
+        return rows_of_rank(update, self.team.rank, self.team.size)
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        with self._as_if_aligned():
+            batch = super()._generate_and_score_completions(inputs)
+        width, device = batch["completion_ids"].shape[1], batch["completion_ids"].device
+        padded = [[*row.advantages, *[0.0] * (width - len(row.advantages))] for row in self._rows]
+        batch["advantages"] = torch.tensor(padded, dtype=torch.float32, device=device)
+        batch["row_weight"] = torch.tensor([row.weight for row in self._rows], device=device)
+        batch["update_tokens"] = torch.tensor(self._row_tokens, dtype=torch.float32, device=device)
+        return batch
+
+    @contextmanager
+    def _as_if_aligned(self) -> Iterator[None]:
+        """Keeps TRL from computing old log-probabilities, which we have or compute on shorter rows."""
+        steps, self.args.gradient_accumulation_steps = (
+            self.args.gradient_accumulation_steps,
+            self.args.steps_per_generation * self.num_iterations,
+        )
+        self.beta = self.kl_coef  # for the reference model's
+        try:
+            yield
+        finally:
+            self.args.gradient_accumulation_steps, self.beta = steps, 0.0
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """As TRL does it, but in order, and each micro-batch cut to its longest row."""
+        place = self._step % self.args.steps_per_generation
+        if place == 0 or self._buffered_inputs is None:
+            whole = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = [_trimmed(one) for one in _split(whole, self.args.steps_per_generation)]
+            self._mismatch = torch.zeros(4, dtype=torch.float64)
+            for micro in self._buffered_inputs:
+                self._add_old_logps(micro)
+        return self._buffered_inputs[place]
+
+    def _add_old_logps(self, micro: dict[str, Any]) -> None:
+        """The log-probabilities of the weights that sampled, by this trainer's computation or the engine's own."""
+        engine_logp_BT = micro.pop("sampling_per_token_logps")
+        if self.job.plan.model.compute == "fp32" and self.playing.is_in_process:
+            micro["old_per_token_logps"] = engine_logp_BT
+            return
+        ids_BL = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
+        mask_BL = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
+        with torch.no_grad():
+            own_BT = self._get_per_token_logps_and_entropies(
+                self.model, ids_BL, mask_BL, micro["completion_ids"].shape[1]
+            )[0]
+        mask_BT, cap = micro["completion_mask"] * micro["tool_mask"], self.algorithm.importance_cap
+        micro["old_per_token_logps"] = own_BT
+        micro["advantages"] = micro["advantages"] * importance_weights(own_BT, engine_logp_BT, mask_BT, cap)
+        self._mismatch += mismatch_sums(own_BT, engine_logp_BT, mask_BT, cap).cpu()
+
+    # ── loss ──
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if kwargs.get("compute_entropy"):
+            self._scored = found[0], found[1]
+        return found
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss = super()._compute_loss(model, inputs)
+        assert self._scored is not None
+        logp_BT, entropy_BT = self._scored
+        self._scored = None
+        mask_BT = inputs["completion_mask"] * inputs["tool_mask"]
+        if self.algorithm.entropy_coef:
+            tokens = inputs["update_tokens"][0].clamp(min=1.0) / self.team.size
+            loss = loss - self.algorithm.entropy_coef * (entropy_BT * mask_BT).sum() / tokens
+        if self.kl_coef:
+            difference_BT = inputs["ref_per_token_logps"] - logp_BT
+            kl_BT = torch.exp(difference_BT) - difference_BT - 1
+            self._metrics["train"]["kl"].append(((kl_BT * mask_BT).sum() / mask_BT.sum().clamp(min=1)).item())
+            loss = loss + self.kl_coef * self._aggregate(kl_BT * inputs["row_weight"][:, None], mask_BT, inputs)
+        return loss
+
+    def _aggregate(self, terms_BT: Tensor, mask_BT: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """TRL's mean over rows, or over tokens, of the loss's type, as part of an update."""
+        micro_batches = self.current_gradient_accumulation_steps
+        sums_B = (terms_BT * mask_BT).sum(-1)
+        match self.algorithm.loss:
+            case "trajectory":
+                return (sums_B / mask_BT.sum(-1).clamp(min=1.0)).mean() / micro_batches
+            case "constant":
+                return sums_B.mean() / self.max_completion_length / micro_batches
+            case _:
+                share = micro_batches / self.args.steps_per_generation
+                return sums_B.sum() / (inputs["num_items_in_batch"].clamp(min=1.0) / self.team.size * share)
+
+    # ── optimizer ──
+
+    def create_optimizer(self, *args: Any) -> Any:
+        """The plan's optimizer; asked before each of its steps."""
+        del args
+        if self.optimizer is None:
+            algorithm = self.algorithm
+            optimizer = make_optimizer(
+                self.model,
+                algorithm.optimizer,
+                learning_rate=algorithm.learning_rate,
+                betas=(algorithm.adam_beta1, algorithm.adam_beta2),
+                weight_decay=algorithm.weight_decay,
+            )
+            _guard(optimizer, self._may_step)
+            self.optimizer = optimizer
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The plan's learning rate, the same for all updates of a step."""
+        del num_training_steps
+        if self.lr_scheduler is None:
+            algorithm, horizon = self.algorithm, self.job.stage.schedule_steps
+            schedule = RateSchedule(algorithm.schedule, algorithm.warmup_steps, horizon, algorithm.min_learning_rate)
+            updates = self.batch_plan.updates
+            self.lr_scheduler = LambdaLR(
+                optimizer or self.optimizer, lambda update: rate_factor(schedule, update // updates)
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _may_step(self, optimizer: Any) -> bool:
+        """False for an update without trajectories.
+
+        Raises:
+            NotFinite: a gradient is no number.
+        """
+        assert self.current is not None
+        number = self.state.global_step % self.batch_plan.updates
+        if not self.current.updates[number].num_trajectories:
+            return False
+        grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        if grads and not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
+            path = self.job.folder / f"not-finite-step-{self.current.number}-rank-{self.team.rank}.pt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(self._buffered_inputs, path)
+            raise NotFinite(
+                f"the gradient of update {number} of step {self.current.number} in stage `{self.job.stage.name}` is "
+                f"not finite; the weights are those before it, and its rows are in {path}"
+            )
+        return True
+
+    # ── between steps ──
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Called by Trainer after each update; nothing is printed or sent."""
+        del start_time
+        if "loss" not in logs:
+            return
+        means = {key: _mean(values) for key, values in self._metrics["train"].items()}
+        self._metrics["train"].clear()
+        self._logged.append({**{key: value for key, value in means.items() if value is not None}, **logs})
+        if self.state.global_step % self.batch_plan.updates == 0:
+            self._finish_step()
+
+    def _finish_step(self) -> None:
+        """Metrics, probe, and whether to save or stop."""
+        step, hooks, stage = self.current, self.job.hooks, self.job.stage
+        assert step is not None
+        self.train_state = step.state
+        done = self.steps_done
+        seconds, self._started = time.perf_counter() - self._started, time.perf_counter()
+        sums = torch.stack([one.cpu() for one in self.team.gather(self._mismatch)]).sum(0)
+        metrics = {
+            **step_metrics(step, self.algorithm),
+            **update_metrics(self._logged, Mismatch.from_sums(sums)),
+            "time/step_s": seconds,
+        }
+        self._logged = []
+        if self.team.rank == 0:
+            hooks.on_step(StepRecord(stage.name, step.number, metrics))
+        self.train_state = self.playing.league.after_step(
+            self.train_state, done, self.job.folder, saves=self.team.rank == 0
+        )
+        hooks.probe(done)
+        reasons = [reason for reason in self.team.gather(hooks.should_stop()) if reason is not None]
+        until = stage.until
+        ends = (
+            done >= until.max_steps
+            or (until.subgame_episodes is not None and self.train_state.subgame_episodes >= until.subgame_episodes)
+            or (until.policy_tokens is not None and self.train_state.policy_tokens >= until.policy_tokens)
+        )
+        every: int = self.job.plan.runtime.output["save_every"]
+        self.control.should_save = bool(reasons) or ends or done % every == 0
+        self.control.should_training_stop = bool(reasons) or ends
+        self._started = time.perf_counter()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super(GRPOTrainer, self)._save_checkpoint(model, trial)  # no model card of TRL's
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.team.rank == 0:
+            state = {"step": self.steps_done, "train_state": self.train_state.to_json()}
+            (folder / _STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+            self.job.hooks.on_checkpoint(folder, state)
+        self.accelerator.wait_for_everyone()
+
+
+def _rollout(prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
+    return trainer.play(int(prompts[0]))
+
+
+def _no_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
+    """Advantages are placed by `GiftTrainer`."""
+    return [0.0] * len(completions)
+
+
+def _split(batch: Mapping[str, Any], num_chunks: int) -> list[dict[str, Any]]:
+    """The rows of each micro-batch; what is no row is in all of them."""
+    size = batch["completion_ids"].shape[0] // num_chunks
+    return [
+        {
+            key: value if value is None or value.ndim == 0 else value[size * index : size * (index + 1)]
+            for key, value in batch.items()
+        }
+        for index in range(num_chunks)
+    ]
+
+
+def _trimmed(micro: dict[str, Any]) -> dict[str, Any]:
+    """A micro-batch without columns that are padding in all of its rows."""
+    prompt = int(micro["prompt_mask"].sum(-1).max())
+    completion = int(micro["completion_mask"].sum(-1).max())
+    cut = {key: micro[key][:, :completion] for key in _OF_COMPLETIONS if key in micro}
+    return {
+        **micro,
+        **cut,
+        "prompt_ids": micro["prompt_ids"][:, -prompt:],
+        "prompt_mask": micro["prompt_mask"][:, -prompt:],
+    }
+
+
+def _guard(optimizer: Any, may_step: Any) -> None:
+    """Ask before each step of an optimizer."""
+    step = optimizer.step
+
+    def guarded(self: Any, closure: Any = None) -> Any:
+        return step(closure) if may_step(self) else None
+
+    optimizer.step = types.MethodType(guarded, optimizer)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    numbers = [value for value in values if value == value]
+    return sum(numbers) / len(numbers) if numbers else None
