@@ -154,3 +154,11 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
     except (OSError, ValueError, DatasetsError) as error:
         raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {error}") from error
     return [dict(cast("Mapping[str, Any]", row)) for row in found]
+
+
+def slots(number: int) -> Any:
+    """A `datasets.Dataset` of one row a step, whose `prompt` is the number of the step: all that TRL is to know."""
+    import datasets as library  # pyright: ignore[reportMissingTypeStubs]
+
+    datasets: Any = library
+    return datasets.Dataset.from_dict({"prompt": [str(step) for step in range(number)]})

@@ -29,7 +29,6 @@ from typing import Any, Final
 
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, ProgressCallback
@@ -39,6 +38,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the hook was stable ov
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from gift_dsl.data import slots
 from gift_dsl.errors import GiftError
 from gift_dsl.plan import AlgorithmPlan, AllOf, Leaf, Play, StagePlan, leaves
 from gift_dsl.play.seats import model_player
@@ -191,12 +191,11 @@ class GiftTrainer(GRPOTrainer):
         self._logs: Any = None
         self._logged: list[dict[str, float]] = []
         self._started = time.perf_counter()
-        steps = Dataset.from_dict({"prompt": [str(step) for step in range(job.stage.until.max_steps)]})
         super().__init__(
             model=job.engine.model,
             reward_funcs=_no_reward,
             args=make_config(job),
-            train_dataset=steps,
+            train_dataset=slots(job.stage.until.max_steps),
             processing_class=job.tokenizer,
             rollout_func=_rollout,
         )
