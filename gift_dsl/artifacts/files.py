@@ -96,12 +96,19 @@ def finite(value: object) -> object:
 
 def json_line(value: object) -> str:
     """Strict JSON on one line, without a line break; numbers that are not finite are null."""
-    return json.dumps(finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _strict(value, indent=None, separators=(",", ":"))
 
 
 def json_text(value: object) -> bytes:
     """Strict JSON for people: indented, keys in the order given, a line break at the end."""
-    return (json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+    return (_strict(value, indent=1, separators=(",", ": ")) + "\n").encode()
+
+
+def _strict(value: object, indent: int | None, separators: tuple[str, str]) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    except (ValueError, TypeError):  # a number that is not finite, or a mapping that is no dict
+        return json.dumps(finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
 
 
 def read_object(path: Path) -> dict[str, Any]:
