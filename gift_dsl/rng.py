@@ -17,7 +17,7 @@ _VERSION: Final = "v1"
 
 def _key(seed: int, name: tuple[str | int, ...]) -> bytes:
     """Length-prefixed, typed, versioned: ("a", 1) and ("a1",) and ("a", "1") are three streams."""
-    return b"".join([_part(part) for part in (_VERSION, seed, *name)])
+    return b"".join(map(_part, (_VERSION, seed, *name)))
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -44,7 +44,7 @@ def branch(seed: int, *name: str | int) -> Callable[..., random.Random]:
 
     def rest(*more: str | int) -> random.Random:
         whole = start.copy()
-        whole.update(b"".join([_part(part) for part in more]))
+        whole.update(b"".join(map(_part, more)))
         return random.Random(whole.digest())
 
     return rest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,3 +37,20 @@ def test_a_branch_gives_the_streams_whose_names_begin_with_its_own(seed, name, c
 def test_a_fraction_does_not_depend_on_any_seed():
     assert fraction("split", "a") == fraction("split", "a") != fraction("split", "b")
     assert 0.45 < sum(fraction("split", number) for number in range(1000)) / 1000 < 0.55
+
+
+@pytest.mark.parametrize(
+    ("seed", "name", "bits", "number"),
+    [
+        (0, (), 9253222904566781448, 337691),
+        (10000, ("instance", "train", "nested", 0, 3, "tictactoe", 0), 3323201028105496665, 247770),
+        (-7, ("é", "", -1, 2**70), 8546640664663081639, 114050),
+    ],
+)
+def test_streams_are_those_of_all_earlier_versions(seed, name, bits, number):
+    for made in (stream(seed, *name), branch(seed)(*name), branch(seed, *name)()):
+        assert (made.getrandbits(64), made.randrange(10**6)) == (bits, number)
+
+
+def test_fractions_are_those_of_all_earlier_versions():
+    assert fraction("split", "a") == 0.20638586691270586

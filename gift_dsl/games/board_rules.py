@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from gift_dsl.games.board import BoardParams, facts
@@ -78,21 +79,7 @@ class BoardState:
 
     def observation(self, player: int) -> BoardObservation:
         """The whole position, with the marks as `player` sees them."""
-        geometry, width = self.geometry, self.geometry.width
-        starts = range(0, len(self.cells), width)
-        return BoardObservation(
-            name=self.name,
-            cells=tuple([tuple(self.cells[start : start + width]) for start in starts]),
-            height=geometry.height,
-            width=width,
-            connect=geometry.connect,
-            gravity=geometry.gravity,
-            mark=MARKS[player],
-            opponent_mark=MARKS[1 - player],
-            legal=self.legal_actions() if player == self.current_player else (),
-            last_action=self.last_action,
-            win_text=self.win_text,
-        )
+        return _observation(self, player)
 
     def outcome(self) -> tuple[Outcome, ...]:
         """A win and a loss, or two draws."""
@@ -101,6 +88,25 @@ class BoardState:
         if self.winner is None:
             return ("draw", "draw")
         return ("win", "loss") if self.winner == 0 else ("loss", "win")
+
+
+# Members of a group see the same first positions, and a small board has few positions at all.
+@lru_cache(maxsize=16_384)
+def _observation(state: BoardState, player: int) -> BoardObservation:
+    geometry = state.geometry
+    return BoardObservation(
+        name=state.name,
+        cells=geometry.rows(state.cells),
+        height=geometry.height,
+        width=geometry.width,
+        connect=geometry.connect,
+        gravity=geometry.gravity,
+        mark=MARKS[player],
+        opponent_mark=MARKS[1 - player],
+        legal=state.legal_actions() if player == state.current_player else (),
+        last_action=state.last_action,
+        win_text=state.win_text,
+    )
 
 
 @dataclass(frozen=True, slots=True)

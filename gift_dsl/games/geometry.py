@@ -49,9 +49,11 @@ class Geometry:
 
     def legal_actions(self, cells: str) -> tuple[str, ...]:
         """The canonical texts of all actions on a board on which nobody has won."""
-        if self.gravity:
-            return tuple([action for action, column in self.columns.items() if cells[column[-1]] == EMPTY])
-        return tuple([action for action, cell in self.cell_of.items() if cells[cell] == EMPTY])
+        return _legal_actions(self, cells)
+
+    def rows(self, cells: str) -> tuple[tuple[str, ...], ...]:
+        """A board from the top, row by row."""
+        return tuple(zip(*[iter(cells)] * self.width, strict=True))
 
     def target(self, cells: str, action: str) -> int | None:
         """The cell that a stone comes to lie on, or None where the action is not legal."""
@@ -83,6 +85,14 @@ class Geometry:
             if count >= self.connect:
                 return True
         return False
+
+
+# An observation and the table both ask for the same, and the members of a group meet the same first positions.
+@lru_cache(maxsize=4096)
+def _legal_actions(shape: Geometry, cells: str) -> tuple[str, ...]:
+    if shape.gravity:
+        return tuple([action for action, column in shape.columns.items() if cells[column[-1]] == EMPTY])
+    return tuple([action for action, mark in zip(shape.cell_of, cells, strict=True) if mark == EMPTY])
 
 
 @lru_cache(maxsize=64)
