@@ -23,7 +23,7 @@ ADAPTERS = (
     "games/math_worker.py",
     "games/open_spiel_rules.py",
     "games/textarena_rules.py",
-    "spec/events.py",
+    "spec/events_ruamel.py",
     "train/glow.py",
     "train/grpo.py",
     "train/sft.py",

@@ -1,4 +1,4 @@
-"""The faster loops of `_Parser` see exactly what ruamel's own parser sees."""
+"""The faster loops of `events_ruamel` see exactly what ruamel's own parser sees."""
 
 import pytest
 from hypothesis import example, given
@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from gift_dsl.spec.events import YamlSyntaxError, parse_events
+from gift_dsl.spec.events import YamlSyntaxError
+from gift_dsl.spec.events_ruamel import ruamel_events
 
 KINDS = {
     "DocumentStartEvent": "document",
@@ -65,7 +66,7 @@ def seen_by_ruamel(text):
 def seen_by_us(text):
     events = []
     try:
-        for event in parse_events(text):
+        for event in ruamel_events(text):
             details = [part or None for part in event[3:]]
             events.append((event.kind, mark(event.start), mark(event.end), *details))
     except YamlSyntaxError as error:
