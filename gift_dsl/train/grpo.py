@@ -17,13 +17,15 @@ Dimensions: B rows, T completion tokens.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 import os
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,13 +37,17 @@ from transformers import PrinterCallback, ProgressCallback
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the hook was stable over 16 releases; the pin is narrow
 
+from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from gift_dsl.data import slots
-from gift_dsl.errors import GiftError
+from gift_dsl.engines.frozen import frozen_copy, is_adapted
+from gift_dsl.errors import GiftError, LimitReached
 from gift_dsl.plan import AlgorithmPlan, AllOf, Leaf, Play, StagePlan, leaves
 from gift_dsl.play.seats import model_player
+from gift_dsl.play.voids import TooManyVoids
 from gift_dsl.records import StepRecord
 from gift_dsl.train.batch import Row, Update, rows_of_rank
 from gift_dsl.train.importance import Mismatch, importance_weights, mismatch_sums
@@ -50,7 +56,7 @@ from gift_dsl.train.league import League, snapshot_rules
 from gift_dsl.train.optimizers import make_optimizer
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.state import TrainState
-from gift_dsl.train.statistics import step_metrics, update_metrics
+from gift_dsl.train.statistics import TokenSums, step_metrics, token_sums, update_metrics
 from gift_dsl.train.step import Playing, Step, make_step
 from gift_dsl.train.team import Team
 
@@ -81,8 +87,10 @@ def train_grpo(job: StageJob) -> None:
     Raises:
         TooManyVoids: too many episodes of a step have no result.
         NotFinite: a loss or gradient is no number.
-        GiftError: the stage cannot be trained so, or another process failed.
+        GiftError: the stage cannot be trained so, the memory does not suffice, or another process failed.
     """
+    if (job.plan.model.lora is not None) != is_adapted(job.engine.model):
+        raise ValueError("the engine's model has adapters where the plan has none, or the other way round")
     resources = job.plan.runtime.resources
     with asyncio.Runner() as runner:
         playing = Playing(
@@ -97,7 +105,19 @@ def train_grpo(job: StageJob) -> None:
             filler_id=job.tokenizer.eos_token_id or 0,
         )
         trainer = GiftTrainer(job, playing)
-        trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+        except torch.OutOfMemoryError as error:
+            raise GiftError(
+                f"out of memory while stage `{job.stage.name}` was updated: lower `resources.micro_batch_size`"
+                + ("" if job.plan.model.gradient_checkpointing else " or set `model.gradient_checkpointing: true`")
+            ) from error
+        except (LimitReached, TooManyVoids):
+            trainer.save_between_steps()
+            raise
+        finally:
+            for close in job.closing:
+                runner.run(_awaited(close))
 
 
 def make_config(job: StageJob) -> GRPOConfig:
@@ -127,23 +147,31 @@ def make_config(job: StageJob) -> GRPOConfig:
         epsilon=algorithm.clip_low,
         epsilon_high=algorithm.clip_high,
         delta=None if algorithm.dual_clip == "off" else algorithm.dual_clip,
-        beta=algorithm.kl_coef,
-        entropy_coef=0.0,  # _compute_loss adds ours
+        beta=0.0,  # _compute_loss adds the terms of KL and entropy
+        entropy_coef=0.0,
         scale_rewards="none",
         bf16=model.compute == "bf16" and model.weights != "bf16",
-        gradient_checkpointing=model.gradient_checkpointing,
+        disable_dropout=model.lora is None or model.lora.dropout == 0,  # what samples has none
+        **_checkpointing(model.gradient_checkpointing),
         use_cpu=job.engine.model.device.type == "cpu",
         seed=job.plan.seed,
         data_seed=job.plan.seed,
         shuffle_dataset=False,
         report_to=[],
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would log a loss that is no number as the mean of those before
         save_strategy="no",  # _finish_step asks for checkpoints
         disable_tqdm=True,
         log_level="error",
         ddp_find_unused_parameters=False,
         ddp_timeout=6 * 3600,  # the other processes wait for slow opponents
     )
+
+
+def _checkpointing(value: bool) -> dict[str, bool]:
+    """Recomputing activations, by the names that the installed transformers gives it."""
+    names = {field.name for field in dataclasses.fields(GRPOConfig)}
+    return {name: value for name in ("gradient_checkpointing", "activation_checkpointing") if name in names}
 
 
 def temperature_of(stage: StagePlan) -> float:
@@ -187,10 +215,13 @@ class GiftTrainer(GRPOTrainer):
         self._rows: Sequence[Row] = ()
         self._row_tokens: Sequence[int] = ()
         self._scored: tuple[Tensor, Tensor] | None = None
+        self._played: dict[str, list[Any]] = {}
         self._mismatch = torch.zeros(4, dtype=torch.float64)
+        self._sums = torch.zeros(len(TokenSums._fields), dtype=torch.float64)
+        self._losses: list[Tensor] = []
         self._logs: Any = None
         self._logged: list[dict[str, float]] = []
-        self._started = time.perf_counter()
+        self._started = self._updating = time.perf_counter()
         super().__init__(
             model=job.engine.model,
             reward_funcs=_no_reward,
@@ -199,13 +230,13 @@ class GiftTrainer(GRPOTrainer):
             processing_class=job.tokenizer,
             rollout_func=_rollout,
         )
-        self.kl_coef, self.beta = self.beta, 0.0
+        if self.algorithm.kl_coef and not is_adapted(self.model):
+            self.ref_model = self._make_reference()
         self.team = Team(job.rank, job.processes, lambda value: gather_object([value]))
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
         if job.resume_from is not None:
-            state = json.loads((job.resume_from / _STATE_FILE).read_text(encoding="utf-8"))
-            self.train_state = TrainState.from_json(state["train_state"])
+            self.train_state = read_state(job.resume_from)
             playing.league.restore(self.train_state, job.folder)
 
     @property
@@ -234,7 +265,10 @@ class GiftTrainer(GRPOTrainer):
         return rows_of_rank(update, self.team.rank, self.team.size)
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        with self._as_if_aligned():
+        self._played = self.play(int(inputs[0]["prompt"]))
+        self._updating = time.perf_counter()
+        with self._as_if_aligned(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`gradient_checkpointing_", category=FutureWarning)  # TRL's own
             batch = super()._generate_and_score_completions(inputs)
         width, device = batch["completion_ids"].shape[1], batch["completion_ids"].device
         padded = [[*row.advantages, *[0.0] * (width - len(row.advantages))] for row in self._rows]
@@ -250,11 +284,10 @@ class GiftTrainer(GRPOTrainer):
             self.args.gradient_accumulation_steps,
             self.args.steps_per_generation * self.num_iterations,
         )
-        self.beta = self.kl_coef  # for the reference model's
         try:
             yield
         finally:
-            self.args.gradient_accumulation_steps, self.beta = steps, 0.0
+            self.args.gradient_accumulation_steps = steps
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """As TRL does it, but in order, and each micro-batch cut to its longest row."""
@@ -262,9 +295,9 @@ class GiftTrainer(GRPOTrainer):
         if place == 0 or self._buffered_inputs is None:
             whole = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = [_trimmed(one) for one in _split(whole, self.args.steps_per_generation)]
-            self._mismatch = torch.zeros(4, dtype=torch.float64)
             for micro in self._buffered_inputs:
                 self._add_old_logps(micro)
+                self._add_reference_logps(micro)
         return self._buffered_inputs[place]
 
     def _add_old_logps(self, micro: dict[str, Any]) -> None:
@@ -273,16 +306,34 @@ class GiftTrainer(GRPOTrainer):
         if self.job.plan.model.compute == "fp32" and self.playing.is_in_process:
             micro["old_per_token_logps"] = engine_logp_BT
             return
-        ids_BL = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
-        mask_BL = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
-        with torch.no_grad():
-            own_BT = self._get_per_token_logps_and_entropies(
-                self.model, ids_BL, mask_BL, micro["completion_ids"].shape[1]
-            )[0]
+        own_BT = self._logps(self.model, micro)
         mask_BT, cap = micro["completion_mask"] * micro["tool_mask"], self.algorithm.importance_cap
         micro["old_per_token_logps"] = own_BT
         micro["advantages"] = micro["advantages"] * importance_weights(own_BT, engine_logp_BT, mask_BT, cap)
         self._mismatch += mismatch_sums(own_BT, engine_logp_BT, mask_BT, cap).cpu()
+
+    def _add_reference_logps(self, micro: dict[str, Any]) -> None:
+        """Those of the weights that the stage started from, where a KL term asks for them."""
+        if self.algorithm.kl_coef:
+            model: Any = self.accelerator.unwrap_model(self.model)
+            with model.disable_adapter() if self.ref_model is None else nullcontext():
+                micro["ref_per_token_logps"] = self._logps(self.ref_model or self.model, micro)
+
+    @torch.no_grad()
+    def _logps(self, model: Any, micro: dict[str, Any]) -> Tensor:
+        ids_BL = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
+        mask_BL = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
+        return self._get_per_token_logps_and_entropies(model, ids_BL, mask_BL, micro["completion_ids"].shape[1])[0]
+
+    def _make_reference(self) -> Any:
+        """The weights that the stage starts from. TRL would load them anew, and not by their revision."""
+        model = frozen_copy(self.job.engine.model)
+        add_fused_lm_head(model, temperature=self.temperature)
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(model, self.accelerator)
+        if self.is_fsdp_enabled:
+            return prepare_fsdp(model, self.accelerator)
+        return self.accelerator.prepare_model(model, evaluation_mode=True)
 
     # ── loss ──
 
@@ -301,11 +352,16 @@ class GiftTrainer(GRPOTrainer):
         if self.algorithm.entropy_coef:
             tokens = inputs["update_tokens"][0].clamp(min=1.0) / self.team.size
             loss = loss - self.algorithm.entropy_coef * (entropy_BT * mask_BT).sum() / tokens
-        if self.kl_coef:
+        kl_BT = torch.zeros_like(logp_BT)
+        if self.algorithm.kl_coef:
             difference_BT = inputs["ref_per_token_logps"] - logp_BT
             kl_BT = torch.exp(difference_BT) - difference_BT - 1
-            self._metrics["train"]["kl"].append(((kl_BT * mask_BT).sum() / mask_BT.sum().clamp(min=1)).item())
-            loss = loss + self.kl_coef * self._aggregate(kl_BT * inputs["row_weight"][:, None], mask_BT, inputs)
+            weighed_BT = kl_BT * inputs["row_weight"][:, None]
+            loss = loss + self.algorithm.kl_coef * self._aggregate(weighed_BT, mask_BT, inputs)
+        ratio_BT = (logp_BT - inputs["old_per_token_logps"]).exp()
+        sums = token_sums(ratio_BT, inputs["advantages"], entropy_BT, kl_BT, mask_BT, self.algorithm)
+        self._sums = self._sums.to(sums.device) + sums
+        self._losses.append(loss.detach())
         return loss
 
     def _aggregate(self, terms_BT: Tensor, mask_BT: Tensor, inputs: dict[str, Any]) -> Tensor:
@@ -335,6 +391,8 @@ class GiftTrainer(GRPOTrainer):
                 betas=(algorithm.adam_beta1, algorithm.adam_beta2),
                 weight_decay=algorithm.weight_decay,
             )
+            if self.job.carry_from is not None and self.job.stage.optimizer == "carry":
+                _carry(optimizer, self.job.carry_from)
             _guard(optimizer, self._may_step)
             self.optimizer = optimizer
         return self.optimizer
@@ -360,15 +418,16 @@ class GiftTrainer(GRPOTrainer):
         """
         assert self.current is not None
         number = self.state.global_step % self.batch_plan.updates
+        losses, self._losses = torch.stack(self._losses), []
         if not self.current.updates[number].num_trajectories:
             return False
         grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        if grads and not torch.isfinite(torch.nn.utils.get_total_norm(grads)):
+        if not (losses.isfinite().all() and torch.isfinite(torch.nn.utils.get_total_norm(grads))):
             path = self.job.folder / f"not-finite-step-{self.current.number}-rank-{self.team.rank}.pt"
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._buffered_inputs, path)
             raise NotFinite(
-                f"the gradient of update {number} of step {self.current.number} in stage `{self.job.stage.name}` is "
+                f"loss or gradient of update {number} of step {self.current.number} in stage `{self.job.stage.name}` is "
                 f"not finite; the weights are those before it, and its rows are in {path}"
             )
         return True
@@ -380,9 +439,10 @@ class GiftTrainer(GRPOTrainer):
         del start_time
         if "loss" not in logs:
             return
-        means = {key: _mean(values) for key, values in self._metrics["train"].items()}
-        self._metrics["train"].clear()
-        self._logged.append({**{key: value for key, value in means.items() if value is not None}, **logs})
+        assert self.current is not None
+        self._metrics["train"].clear()  # TRL's are means over micro-batches, and fillers would count
+        if self.current.updates[(self.state.global_step - 1) % self.batch_plan.updates].num_trajectories:
+            self._logged.append(logs)
         if self.state.global_step % self.batch_plan.updates == 0:
             self._finish_step()
 
@@ -392,14 +452,16 @@ class GiftTrainer(GRPOTrainer):
         assert step is not None
         self.train_state = step.state
         done = self.steps_done
-        seconds, self._started = time.perf_counter() - self._started, time.perf_counter()
-        sums = torch.stack([one.cpu() for one in self.team.gather(self._mismatch)]).sum(0)
+        ended = time.perf_counter()
+        sums, mismatch = (torch.stack(each).sum(0) for each in zip(*self._gathered_sums(), strict=True))
         metrics = {
             **step_metrics(step, self.algorithm),
-            **update_metrics(self._logged, Mismatch.from_sums(sums)),
-            "time/step_s": seconds,
+            **update_metrics(self._logged, TokenSums(*sums.tolist()), Mismatch.from_sums(mismatch)),
+            "time/update_s": ended - self._updating,
+            "time/step_s": ended - self._started,
         }
         self._logged = []
+        self._sums, self._mismatch = torch.zeros_like(self._sums), torch.zeros_like(self._mismatch)
         if self.team.rank == 0:
             hooks.on_step(StepRecord(stage.name, step.number, metrics))
         self.train_state = self.playing.league.after_step(
@@ -412,11 +474,21 @@ class GiftTrainer(GRPOTrainer):
             done >= until.max_steps
             or (until.subgame_episodes is not None and self.train_state.subgame_episodes >= until.subgame_episodes)
             or (until.policy_tokens is not None and self.train_state.policy_tokens >= until.policy_tokens)
+            or hooks.is_done()
         )
         every: int = self.job.plan.runtime.output["save_every"]
         self.control.should_save = bool(reasons) or ends or done % every == 0
         self.control.should_training_stop = bool(reasons) or ends
         self._started = time.perf_counter()
+
+    def _gathered_sums(self) -> list[tuple[Tensor, Tensor]]:
+        return self.team.gather((self._sums.cpu(), self._mismatch))
+
+    def save_between_steps(self) -> None:
+        """Save what the last whole step left, when the next one could not be played to its end."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.steps_done and not folder.exists():
+            self._save_checkpoint(self.model, None)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super(GRPOTrainer, self)._save_checkpoint(model, trial)  # no model card of TRL's
@@ -425,11 +497,25 @@ class GiftTrainer(GRPOTrainer):
             state = {"step": self.steps_done, "train_state": self.train_state.to_json()}
             (folder / _STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
             self.job.hooks.on_checkpoint(folder, state)
+            kept = folder.parent.glob(f"checkpoint-*/{_STATE_FILE}")
+            self.playing.league.prune(folder.parent, [read_state(path.parent) for path in kept])
         self.accelerator.wait_for_everyone()
 
 
+def read_state(checkpoint: Path) -> TrainState:
+    """What a checkpoint of a stage remembers."""
+    state = json.loads((checkpoint / _STATE_FILE).read_text(encoding="utf-8"))
+    return TrainState.from_json(state["train_state"])
+
+
+async def _awaited(close: Callable[[], Awaitable[None]]) -> None:
+    await close()
+
+
 def _rollout(prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
-    return trainer.play(int(prompts[0]))
+    """The rows that were played when TRL asked for its batch."""
+    del prompts
+    return trainer._played
 
 
 def _no_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
@@ -472,6 +558,21 @@ def _guard(optimizer: Any, may_step: Any) -> None:
     optimizer.step = types.MethodType(guarded, optimizer)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    numbers = [value for value in values if value == value]
-    return sum(numbers) / len(numbers) if numbers else None
+def _carry(optimizer: Any, checkpoint: Path) -> None:
+    """Give an optimizer the moments of the stage before; rates and decay are those of its own stage.
+
+    Raises:
+        GiftError: the stages have different optimizers, or train different weights.
+    """
+    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise GiftError(f"`optimizer: carry`: {checkpoint} holds no optimizer state of one process") from error
+    except ValueError as error:
+        raise GiftError(
+            f"`optimizer: carry`: the optimizer of the stage before is another, or has other weights ({error}); "
+            "use the same in both stages, or `optimizer: reset`"
+        ) from error
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        group.update(values)

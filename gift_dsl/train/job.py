@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ def _no_probe(step: int) -> None:
     del step
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What a trainer calls, always between two steps. On every process, unless said otherwise.
@@ -44,6 +48,7 @@ class Hooks:
         on_checkpoint: with the folder and the state of the trainer (`step`, ...) once all files are written; on rank
             0 only. Whoever is called makes the checkpoint count and removes old ones.
         probe: with the number of steps done so far.
+        is_done: after a probe: the stage has reached what it was to reach, and ends.
     """
 
     on_groups: Callable[[int, Sequence[Group]], None] = _no_groups
@@ -51,6 +56,7 @@ class Hooks:
     should_stop: Callable[[], str | None] = _no_reason
     on_checkpoint: Callable[[Path, JsonMap], None] = _no_checkpoint
     probe: Callable[[int], None] = _no_probe
+    is_done: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +67,20 @@ class StageJob:
         plan: of the whole run.
         stage: this one.
         index: of the stage in the plan, counted from 0.
-        engine: with the model that is trained, in place, and its codec.
+        engine: with the model that is trained, in place, and its codec. Its weights are those that the stage starts
+            from, also when it is resumed.
         tokenizer: of the model.
         folder: checkpoints are written at folder/checkpoint-<updates done>.
         rank: of this process, counted from 0.
         processes: that train together.
         resume_from: a checkpoint of this stage; None: from its start.
+        carry_from: the last checkpoint of the stage before, for `optimizer: carry`; None: there is no such stage.
         hooks: what is called between steps.
         games: of the stage, on the train split, by name.
         players: everybody but the policy and its snapshots, by name.
         snapshots: names of the opponents that are earlier versions of the policy.
         lockstep: batches of the policy do not depend on how fast others answer.
+        closing: what is awaited at the end, in the event loop in which the games were played.
     """
 
     plan: Plan
@@ -83,8 +92,10 @@ class StageJob:
     rank: int = 0
     processes: int = 1
     resume_from: Path | None = None
+    carry_from: Path | None = None
     hooks: Hooks = field(default_factory=Hooks)
     games: Mapping[str, TableGame] = field(default_factory=dict[str, TableGame])
     players: Mapping[str, Seat | Choice] = field(default_factory=dict[str, Seat | Choice])
     snapshots: tuple[str, ...] = ()
     lockstep: bool = False
+    closing: tuple[Callable[[], Awaitable[None]], ...] = ()
