@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from gift_dsl.evaluate.generators import kept_generators
@@ -99,6 +99,13 @@ class GamesResult:
     def scores(self) -> tuple[GameScore, ...]:
         """All of them: games alone, then the parts of chains."""
         return (*self.games, *(score for parts in self.chains.values() for score in parts))
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Every round as plain values, one line each of a file; `compare.run_scores` reads them."""
+        for score in self.scores:
+            place = {"game": score.game, "label": score.label, "chain": score.chain}
+            for one in score.rounds:
+                yield place | asdict(one)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: the protocol; by game, and by chain and label, rounds, successes, interval and the rest."""
