@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from gift_dsl.artifacts.decode import DecodeError, decode
 from gift_dsl.artifacts.files import (
     PARTIAL_SUFFIX,
     explained,
@@ -24,7 +25,7 @@ from gift_dsl.artifacts.files import (
     write_whole,
 )
 from gift_dsl.errors import MachineError
-from gift_dsl.plan import JsonMap
+from gift_dsl.plan import JsonMap, to_json
 
 CHECKPOINT_SCHEMA: Final = "gift-checkpoint/1"
 SEAL: Final = "complete.json"
@@ -49,6 +50,24 @@ class Incomplete:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """A file of a checkpoint as it was when it was sealed; the name is relative, with `/`."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What complete.json holds."""
+
+    schema: str
+    state: JsonMap
+    files: tuple[SealedFile, ...]
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """What belongs to a checkpoint, in order of name."""
     for path in sorted(folder.rglob("*")):
@@ -67,15 +86,17 @@ def seal(folder: Path, state: JsonMap) -> Checkpoint:
     Raises:
         MachineError: the disk is full. The folder then does not count, and earlier ones still do.
     """
-    files: dict[str, Any] = {}
     with explained(folder / SEAL):
-        for path in _files(folder):
-            sync_file(path)
-            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        files = tuple(_sealed(folder, path) for path in _files(folder))
         for below in {path.parent for path in _files(folder)} | {folder, folder.parent}:
             sync_folder(below)
-        write_whole(folder / SEAL, json_text({"schema": CHECKPOINT_SCHEMA, "state": state, "files": files}))
+        write_whole(folder / SEAL, json_text(to_json(Seal(CHECKPOINT_SCHEMA, state, files))))
     return Checkpoint(folder, number_of(folder), dict(state))
+
+
+def _sealed(folder: Path, path: Path) -> SealedFile:
+    sync_file(path)
+    return SealedFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
 
 
 def number_of(folder: Path) -> int:
@@ -95,28 +116,28 @@ def check(folder: Path, *, verify: bool = True) -> Checkpoint | Incomplete:
         The checkpoint with its state, or the reason why it does not count.
     """
     try:
-        document = read_object(folder / SEAL)
-        schema, state, files = document["schema"], document["state"], document["files"]
+        seal_read = cast("Seal", decode(Seal, read_object(folder / SEAL)))
     except FileNotFoundError:
         return Incomplete(folder, f"it has no {SEAL}: whoever wrote it was interrupted")
-    except (MachineError, KeyError) as error:
+    except (MachineError, DecodeError) as error:
         return Incomplete(folder, f"its {SEAL} is damaged: {error}")
-    if schema != CHECKPOINT_SCHEMA:
-        return Incomplete(folder, f"its schema is {schema}, and this gift reads {CHECKPOINT_SCHEMA}")
-    for name, facts in sorted(cast("dict[str, dict[str, Any]]", files).items()):
-        if wrong := _difference(folder / name, facts, verify):
-            return Incomplete(folder, f"its file {name} {wrong}")
-    return Checkpoint(folder, number_of(folder), state)
+    if seal_read.schema != CHECKPOINT_SCHEMA:
+        return Incomplete(folder, f"its schema is {seal_read.schema}, and this gift reads {CHECKPOINT_SCHEMA}")
+    # Sizes before bytes: a file that was cut short is found without reading gigabytes.
+    for is_deep in (False, True) if verify else (False,):
+        for file in seal_read.files:
+            if wrong := _difference(folder / file.name, file, is_deep):
+                return Incomplete(folder, f"its file {file.name} {wrong}")
+    return Checkpoint(folder, number_of(folder), dict(seal_read.state))
 
 
-def _difference(path: Path, facts: JsonMap, verify: bool) -> str | None:
+def _difference(path: Path, file: SealedFile, is_deep: bool) -> str | None:
+    if is_deep:
+        return None if sha256_of(path) == file.sha256 else "has other bytes than when it was sealed"
     if not path.is_file():
         return "is missing"
-    if (size := path.stat().st_size) != facts["bytes"]:
-        return f"has {size} bytes, and had {facts['bytes']}"
-    if verify and sha256_of(path) != facts["sha256"]:
-        return "has other bytes than when it was sealed"
-    return None
+    size = path.stat().st_size
+    return None if size == file.bytes else f"has {size} bytes, and had {file.bytes}"
 
 
 def _by_number(folder: Path) -> list[Path]:

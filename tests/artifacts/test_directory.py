@@ -238,6 +238,16 @@ def test_asking_who_holds_a_run_does_not_keep_a_writer_away(tmp_path):
 # ── files that are whole ──
 
 
+def test_bytes_are_on_the_disk_before_their_name_is(tmp_path, monkeypatch):
+    done, rename = [], Path.replace
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("nothing tells here which file a handle is of")
+    monkeypatch.setattr(files.os, "fsync", lambda handle: done.append(Path(f"/proc/self/fd/{handle}").resolve().name))
+    monkeypatch.setattr(Path, "replace", lambda self, target: done.append("rename") or rename(self, target))
+    write_whole(tmp_path / "plan.json", b"{}")
+    assert done == [".plan.json.partial", "rename", tmp_path.name]
+
+
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
     path = tmp_path / "status.json"
     write_whole(path, b"old")
