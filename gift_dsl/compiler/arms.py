@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gift_dsl.compiler.estimate import StageEstimate
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 
 TOLERANCE: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arm:
     """One run's totals.
 

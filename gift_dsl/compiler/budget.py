@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from gift_dsl.compiler.composition import compile_play, written
@@ -12,7 +11,7 @@ from gift_dsl.compiler.games import horizon
 from gift_dsl.compiler.model import model_shape
 from gift_dsl.compiler.schedule import nodes_of
 from gift_dsl.errors import Diagnostic
-from gift_dsl.plan import AllOf, Leaf, Node, Play
+from gift_dsl.plan import AllOf, Leaf, Node, Play, frozen
 from gift_dsl.spec.models.composition import AllOfSpec, AnyOfSpec, PartSpec
 
 TEMPLATE_TOKENS: Final = 12
@@ -21,7 +20,7 @@ TYPICAL_SHARE: Final = 0.35
 """Estimated share of a turn's token limit that is used."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tokens:
     """Estimated tokens of one trajectory.
 

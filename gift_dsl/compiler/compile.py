@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from gift_dsl.compiler import evaluation, model, unused
@@ -13,12 +12,12 @@ from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
 from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
 from gift_dsl.compiler.stages import compile_stage
-from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, missing_prints, plan_hash
+from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compiled:
     """A plan and what is known about it before it runs."""
 

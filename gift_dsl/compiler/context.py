@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from gift_dsl.errors import Diagnostic, Note, Severity, Span
 from gift_dsl.games.families import get_family
 from gift_dsl.games.game import Family, GameFacts
 from gift_dsl.games.params import make_params
+from gift_dsl.plan import frozen
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.opponents import OPPONENT_TYPES, PREDEFINED, OpponentSpec
 from gift_dsl.spec.models.spec import Spec
@@ -19,7 +19,7 @@ from gift_dsl.spec.node import Node, dotted
 Loc = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoundGame:
     """A game of the spec with its family's parameters and the facts that follow from them."""
 
@@ -29,7 +29,7 @@ class BoundGame:
     facts: GameFacts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """One run of a spec.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
+
+from gift_dsl.plan import frozen
 
 Means = Literal["can resume", "changes results: new run"]
 _NAMED: Final = ("stages", "games", "opponents")
@@ -13,7 +14,7 @@ _DERIVED: Final = (("spec_hash",), ("runtime", "folder"))
 _LONGEST: Final = 80
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One value that differs. `path` is dotted, with stages, games and opponents by name."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from gift_dsl.compiler.budget import TYPICAL_SHARE, leaf_tokens, play_tokens
 from gift_dsl.compiler.context import BoundGame, Context
 from gift_dsl.compiler.schedule import average_plays, cycle
-from gift_dsl.plan import InTurn, Leaf, Play, StagePlan, leaves
+from gift_dsl.plan import InTurn, Leaf, Play, StagePlan, frozen, leaves
 from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec, PoolOpponent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageEstimate:
     """Numbers of one stage. Those named typical or cost are estimates; the others are exact upper bounds.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gift_dsl.compiler.context import Context
@@ -13,14 +12,14 @@ from gift_dsl.compiler.memory import MemoryEstimate, MemoryInputs, estimate_memo
 from gift_dsl.compiler.model import model_shape
 from gift_dsl.compiler.shapes import num_parameters, projections
 from gift_dsl.data import is_local
-from gift_dsl.plan import Plan, StagePlan
+from gift_dsl.plan import Plan, StagePlan, frozen
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, SnapshotOpponent
 
 BYTES_PER_TOKEN_RECORDED = 6.0
 """Of a trajectory shard, gzip level 6: 17.7 kB raw for an episode of about 650 tokens, packed to 0.23 of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Needs:
     """What must be there. Names of keys, never their values.
 

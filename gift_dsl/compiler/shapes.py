@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, cast
 
+from gift_dsl.plan import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class ModelShape:
     """A decoder-only transformer with RMSNorm, RoPE, grouped-query attention and SwiGLU.
 

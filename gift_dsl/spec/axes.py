@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, get_args
 
 from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.models.fields import Strict
 from gift_dsl.spec.models.spec import Spec
 from gift_dsl.spec.node import Node, mapping
@@ -27,7 +28,7 @@ _NAMED: Final = frozenset({"games", "opponents"})
 _NOT_SWEPT: Final = frozenset({"vars", "sweep", "extends", "fragment"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """A value of an axis: what it is called, and the merge patch that it is."""
 
@@ -35,7 +36,7 @@ class Value:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """A path and its values. `name` is the path as written."""
 
@@ -111,7 +112,7 @@ def _key(node: Node) -> object:
     return "number" if node.kind in ("int", "float") else node.kind, node.value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SweepReader:
     """Reads one `sweep`.
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.files import Refusal, locate_file, project_root, read_source
 from gift_dsl.spec.merge import merge_files, merge_patch, replace_whole, without
 from gift_dsl.spec.node import Node, null
@@ -27,7 +28,7 @@ NO_FIELDS: Final[Mapping[str, Node]] = MappingProxyType({})
 _UNSETTABLE: Final = ("extends", "fragment")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Composed:
     """A spec put together from its files and the command line, not yet filled and expanded.
 
@@ -89,7 +90,7 @@ def _shared(node: Node) -> list[str]:
     return [key for key in node.fields if key.startswith("x-")]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _File:
     """One file with its bases folded in. `chain` counts the files of its longest chain, itself included."""
 
@@ -98,7 +99,7 @@ class _File:
     chain: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Link:
     """A file that is being read, and the place that asked for it."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.source import MAX_BYTES, decode
 from gift_dsl.spec.suggest import did_you_mean
 
@@ -23,7 +23,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """Why a reference to a file is not followed."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
+from gift_dsl.plan import frozen
 from gift_dsl.spec.models.fields import NotHashed, Ref, Strict, plain
 from gift_dsl.spec.walk import hints, is_model, members, unwrap
 
@@ -21,7 +22,7 @@ _NUMBERS: Final = frozenset({"int", "float"})
 _SIZED: Final = frozenset({"text", "list", "tuple", "map"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bounds:
     """What a value must obey besides its kind; None is no bound.
 
@@ -40,7 +41,7 @@ class Bounds:
 NO_BOUNDS: Final = Bounds()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Form:
     """One of the kinds of value that may stand somewhere.
 
@@ -63,7 +64,7 @@ class Form:
     names: Bounds = NO_BOUNDS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FieldDoc:
     """One key of a model.
 

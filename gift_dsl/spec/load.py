@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.check import check_spec
 from gift_dsl.spec.compose import STDIN, compose
 from gift_dsl.spec.inline import Inliner
@@ -17,7 +17,7 @@ from gift_dsl.spec.secrets import find_secrets
 from gift_dsl.spec.sweep import expand
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadedRun:
     """One run of a spec.
 
@@ -36,7 +36,7 @@ class LoadedRun:
     spec: Spec | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """All that a spec says.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 from gift_dsl.errors import Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.scalars import Scalar, ScalarKind
 
 Kind = Literal["map", "list"] | ScalarKind
@@ -28,7 +29,7 @@ NO_KEYS: Final[Mapping[str, Span]] = MappingProxyType({})
 CHARACTERS_PER_NODE: Final = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Node:
     """A value with its place. Immutable; two nodes are equal only if they are the same one: compare `plain()`.
 
@@ -55,6 +56,9 @@ class Node:
     origin: Span | None = None
     size: int = 1
     height: int = 0
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def fields(self) -> Mapping[str, Node]:

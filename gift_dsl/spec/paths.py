@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.merge import Merge, merge_patch
 from gift_dsl.spec.node import Node, mapping, sequence
 from gift_dsl.spec.source import MAX_DEPTH
@@ -17,7 +17,7 @@ _KEY: Final = re.compile(r'"([^"]*)"|([^.\[\]"=\s]+)')
 _ITEM: Final = re.compile(r'\[(?:"([^"]*)"|([^\[\]"=]+))\]')
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One step of a path: a key of a map, or an item of a list by its index or by its `name`."""
 

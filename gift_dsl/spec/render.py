@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.secrets import mask
 from gift_dsl.spec.syntax import split_lines
 
@@ -45,7 +46,7 @@ def render_text(
     return "\n".join(screen.block(diagnostic, lines) for diagnostic in diagnostics)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Screen:
     """How to show; `masked` keeps the lines that were searched for secrets, for those with many findings."""
 

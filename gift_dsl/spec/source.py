@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.events import Event, EventKind, Mark, YamlSyntaxError, parse_events
 from gift_dsl.spec.node import CHARACTERS_PER_NODE, Node, Style, mapping, scalar, sequence
 from gift_dsl.spec.scalars import resolve
@@ -104,7 +105,7 @@ class _Frame:
     merge_key: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Key:
     """A key that waits for its value. `text` is None where the entry is dropped because its key is wrong."""
 

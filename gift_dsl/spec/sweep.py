@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.axes import Choice, SweepReader, run_id, with_sections
 from gift_dsl.spec.compose import Composed
 from gift_dsl.spec.merge import drop_nulls
@@ -31,7 +32,7 @@ from gift_dsl.spec.suggest import did_you_mean
 from gift_dsl.spec.variables import Filling
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """One run of a spec.
 
@@ -63,7 +64,7 @@ def expand(composed: Composed, only: Sequence[str] = ()) -> tuple[list[Run], lis
     return runs, list(dict.fromkeys(expansion.diagnostics))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Filled:
     """The variables of one run, and the unswept spec filled with them."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.plan import frozen
 from gift_dsl.spec.events import Mark, YamlSyntaxError
 
 ODD_SPACES: Final = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000"
@@ -26,7 +26,7 @@ def split_lines(text: str) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What is wrong and where; line and columns count from 0."""
 
@@ -38,7 +38,7 @@ class Finding:
     code: str = "yaml-syntax"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Site:
     """The problem with the text around it."""
 

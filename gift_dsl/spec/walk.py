@@ -6,7 +6,6 @@ parts of the spec. Both need to know, for each place, the model or field that ru
 
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -14,13 +13,14 @@ from pydantic import Discriminator, Tag
 from pydantic.fields import FieldInfo
 
 from gift_dsl.games.families import find_family
+from gift_dsl.plan import frozen
 from gift_dsl.spec.derive import params_model
 from gift_dsl.spec.models.fields import Ref, Strict
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.node import Node, Path
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A value and what rules it.
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gift_dsl.plan import frozen
+
 MAX_INT: Final = 2**53 - 1
 """Larger integers do not survive canonical JSON (RFC 8785)."""
 
@@ -23,7 +25,7 @@ class Strict(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ref:
     """Marks a text that names a key of `section` (`opponents`, `games`)."""
 
