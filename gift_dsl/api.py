@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gift_dsl.errors import Diagnostic, GiftError, Span, SpecError, UsageError
+from gift_dsl.errors import Diagnostic, GiftError, LimitReached, Span, SpecError, UsageError
 
 if TYPE_CHECKING:
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.context import Context
     from gift_dsl.plan import GamePlan, OpponentPlan, Plan, StagePlan
+    from gift_dsl.players.make import Services
     from gift_dsl.records import Group, PartRecord
+    from gift_dsl.run import Match
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
 
@@ -349,22 +351,20 @@ def play(target: str, text: str | bytes | None = None, options: PlayOptions | No
     Raises:
         SpecError: the spec has errors.
         UsageError: a name is not known, or a player cannot play this game.
-        MachineError: a key, dataset or package is missing.
-        PlayFailed: too many plays have no result, because players gave no answer.
+        MachineError: a key, dataset or package is missing, or nobody listens at an endpoint.
+        PlayFailed: too many plays have no result, because players gave no answer, or a limit of the spec is reached.
         PlayInterrupted: Ctrl-C. Whoever was asked is no longer waited for.
     """
     from gift_dsl.plan import leaves
-    from gift_dsl.players.make import Services, host_limits
-    from gift_dsl.players.network import Network
     from gift_dsl.run import Match, play_match
 
     options = options or PlayOptions()
     plan, context = _match_plan(target, text, options)
     stage = plan.stages[-1]
     player = _match_player(context, options.as_, {leaf.game for leaf in leaves(stage.play)})
-    runtime = plan.runtime
-    limits = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
-    services = Services(Network(limits), base_urls=runtime.base_urls, find_key=_find_key, ask=options.ask)
+    match = Match(plan, stage, player, options.rounds, options.seed)
+    services = _match_services(plan, options)
+    _check_endpoints(match, services.base_urls)
     over: list[Group] = []
 
     def tell(groups: Sequence[Group]) -> None:
@@ -374,12 +374,53 @@ def play(target: str, text: str | bytes | None = None, options: PlayOptions | No
                 options.on_round(", ".join(f"{part.label}: {part.outcome}" for part in trajectory.parts))
 
     try:
-        groups = play_match(Match(plan, stage, player, options.rounds, options.seed), services, tell)
+        groups = play_match(match, services, tell)
     except KeyboardInterrupt:
         raise PlayInterrupted(_play_document(target, options, over, interrupted=True)) from None
+    except LimitReached as limit:
+        raise PlayFailed(str(limit), _play_document(target, options, over, interrupted=True)) from limit
     document = _play_document(target, options, groups)
     _refuse_voids(stage, document)
     return document
+
+
+def _match_services(plan: Plan, options: PlayOptions) -> Services:
+    """What the players of one play share: connections, the spec's limits of calls and dollars, a person to ask."""
+    from gift_dsl.players.make import Services, host_limits
+    from gift_dsl.players.network import Network
+    from gift_dsl.players.usage import Budget
+
+    runtime = plan.runtime
+    most = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
+    return Services(
+        Network(most),
+        Budget(
+            opponent_usd=runtime.limits.get("opponent_usd"),
+            opponent_calls=runtime.limits.get("opponent_calls"),
+        ),
+        base_urls=runtime.base_urls,
+        find_key=_find_key,
+        ask=options.ask,
+    )
+
+
+def _check_endpoints(match: Match, base_urls: Mapping[str, str]) -> None:
+    """See that somebody listens at each endpoint that plays: one that is dead would be asked again for a minute."""
+    import asyncio
+
+    from gift_dsl.plan import leaves
+    from gift_dsl.players.network import check_endpoint
+    from gift_dsl.run import seated_names
+
+    names = seated_names(match.plan, dict.fromkeys(leaf.game for leaf in leaves(match.stage.play)))
+    playing = [match.player, *(opponent for opponent in match.plan.opponents if opponent.name in names)]
+    urls = {base_urls.get(one.name) or one.params["base_url"] for one in playing if one.type == "openai"}
+
+    async def check() -> None:
+        await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
+
+    if urls:
+        asyncio.run(check())
 
 
 def _match_plan(target: str, text: str | bytes | None, options: PlayOptions) -> tuple[Plan, Context]:

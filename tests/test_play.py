@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 
 import pytest
 
 from gift_dsl import api
-from gift_dsl.errors import UsageError
+from gift_dsl.errors import MachineError, UsageError
 from tests.compiler.conftest import BASE
+from tests.players.server import FaultServer
 from tests.test_cli import gift
 
 COUNTED = {"success", "draw", "loss", "bad_format", "illegal_action", "void"}
@@ -102,3 +105,51 @@ def test_a_person_who_leaves_ends_the_play_with_a_sentence():
     done = gift("play", "tictactoe", "--as", "human", stdin="5\n")
     assert done.returncode == 1
     assert "has left" in done.stderr
+
+
+HTTP = """
+gift: 1
+name: http
+model: {source: ./nobody}
+opponents:
+  server: {type: openai, base_url: "http://%s/v1", model: m, max_tokens: 100, concurrency: 1,
+    usd_per_mtok: {input: 0, output: 1000}}
+  idle: {type: openai, base_url: "http://127.0.0.1:1/v1", model: m, usd_per_mtok: {input: 0, output: 0}}
+games:
+  tictactoe: {type: tictactoe, opponents: server}
+stages:
+  - {name: s, type: grpo, play: tictactoe, until: {steps: 1}}
+limits: {%s}
+"""
+
+
+@pytest.mark.parametrize("as_", ["random", "server"])
+def test_a_play_against_a_dead_endpoint_fails_at_once_and_names_it(as_):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(MachineError, match=host):
+            api.play("-", HTTP % (host, ""), api.PlayOptions(as_=as_))
+
+
+@pytest.mark.parametrize(
+    ("limits", "calls", "words"),
+    [
+        ("opponent_calls: 7", 7, "`limits.opponent_calls` is reached"),
+        ("opponent_usd: 0.1225", 5, "`limits.opponent_usd`"),
+    ],
+)
+def test_a_play_keeps_to_the_limits_of_its_spec_and_says_what_was_over_by_then(limits, calls, words):
+    server = FaultServer(reply=lambda body: "<answer>5</answer>")
+
+    async def against():
+        async with server:
+            options = api.PlayOptions(rounds=40)
+            return await asyncio.to_thread(api.play, "-", HTTP % (server.host, limits), options)
+
+    with pytest.raises(api.PlayFailed, match=words) as failed:
+        asyncio.run(against())
+    assert len(server.asked) == calls
+    document = failed.value.document
+    assert document["interrupted"]
+    assert document["played"] < 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
+from gift_dsl.errors import MachineError
 from gift_dsl.players.backoff import Backoff
 from gift_dsl.players.chat import Failure
 
@@ -168,6 +170,36 @@ async def _read(content: aiohttp.StreamReader) -> bytes | None:
         if len(body) > MAX_REPLY_BYTES:
             return None
     return bytes(body)
+
+
+async def check_endpoint(base_url: str, timeout_s: float = _MAX_CONNECT_S) -> None:
+    """See, before anything is played, that somebody listens at an address. Nothing is sent, so no key is either.
+
+    Behind a proxy it is the proxy that must listen.
+
+    Args:
+        base_url: of an endpoint.
+        timeout_s: until nobody is taken to be there.
+
+    Raises:
+        MachineError: the connection is refused, the name is not known, or nobody answers in time.
+    """
+    proxy = find_proxy(base_url)
+    parts = urlsplit(proxy or base_url)
+    # Not its user name and password.
+    place = (
+        f"{host_of(base_url)}" if proxy is None else f"the proxy {parts.hostname}, on the way to {host_of(base_url)}"
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme))
+    except TimeoutError:
+        raise MachineError(f"nobody answers at {place}: no connection within {timeout_s:g} s") from None
+    except OSError as error:
+        raise MachineError(f"nobody answers at {place}: {error}") from error
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def find_proxy(url: str) -> str | None:

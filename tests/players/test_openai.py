@@ -13,9 +13,17 @@ from collections import Counter
 
 import pytest
 
-from gift_dsl.errors import LimitReached
+from gift_dsl.errors import LimitReached, MachineError
 from gift_dsl.players import make_player
-from gift_dsl.players.network import MAX_REPLY_BYTES, HostLimits, Network, Outgoing, find_proxy, host_of
+from gift_dsl.players.network import (
+    MAX_REPLY_BYTES,
+    HostLimits,
+    Network,
+    Outgoing,
+    check_endpoint,
+    find_proxy,
+    host_of,
+)
 from gift_dsl.players.openai import Endpoint
 from gift_dsl.players.usage import Budget, Usage
 from gift_dsl.seat import PlayerFault
@@ -315,6 +323,38 @@ def test_an_address_is_completed_and_its_host_named(base_url, url, host):
 def test_an_address_without_a_host_is_refused(url):
     with pytest.raises(ValueError, match=r"names no host|could not be cast|[Pp]ort"):
         host_of(url)
+
+
+def test_an_endpoint_where_somebody_listens_passes_the_check_and_is_sent_nothing():
+    async def check(server):
+        async with server:
+            await check_endpoint(server.url)
+            await server.all_closed()
+
+    server = FaultServer()
+    asyncio.run(check(server))
+    assert server.asked == []
+
+
+def test_an_endpoint_where_nobody_listens_is_named_at_once():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # nobody else can listen here, and this socket does not
+        host = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(MachineError, match=f"nobody answers at {host}: "):
+            asyncio.run(check_endpoint(f"http://{host}/v1"))
+
+
+def test_the_check_of_an_endpoint_ends_in_time_and_names_a_proxy_without_its_password(monkeypatch):
+    async def never(host, port):
+        assert (host, port) == ("proxy.example", 3128)
+        await asyncio.sleep(3600)
+
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy.example:3128")
+    monkeypatch.setattr("asyncio.open_connection", never)
+    with pytest.raises(MachineError) as caught:
+        asyncio.run(check_endpoint("https://api.example/v1", timeout_s=0.01))
+    words = "the proxy proxy.example, on the way to api.example: no connection within 0.01 s"
+    assert str(caught.value) == f"nobody answers at {words}"
 
 
 def test_a_proxy_is_used_for_others_and_never_for_this_machine(monkeypatch):
