@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 
 def merged_weights(model: Any) -> dict[str, Tensor]:
@@ -30,7 +32,18 @@ def merged_weights(model: Any) -> dict[str, Tensor]:
 
 def base_model(model: Any) -> Any:
     """The architecture under adapters, if there are any."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if is_adapted(model) else model
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model is one of peft's, with adapters around it."""
+    return hasattr(model, "get_base_model")
+
+
+def load_frozen(folder: Path, like: Any) -> Any:
+    """A frozen copy that was saved, in the format and on the device of the model that it was taken of."""
+    auto: Any = AutoModelForCausalLM
+    return auto.from_pretrained(folder, dtype=like.dtype).to(like.device).eval().requires_grad_(False)
 
 
 def frozen_copy(model: Any) -> Any:

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 import torch
 from jinja2 import TemplateError
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from gift_dsl.data import is_local
 from gift_dsl.engines.transformers import EngineLimits, TransformersEngine
-from gift_dsl.errors import MachineError
-from gift_dsl.plan import ModelPlan
+from gift_dsl.errors import GiftError, MachineError
+from gift_dsl.plan import LoraPlan, ModelPlan
 from gift_dsl.play.codec import TemplateCodec, TokenizerFunctions
+from gift_dsl.rng import stream
 from gift_dsl.seat import Message
 
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -68,6 +70,39 @@ def load_policy(
     engine = TransformersEngine(load_model(model, source, device=device), codec, compute=model.compute, limits=limits)
     engine.check()
     return engine
+
+
+def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int) -> TransformersEngine:
+    """An engine of the same model with new low-rank adapters, which alone are to be trained (Hu et al. 2022).
+
+    They begin as no change at all. The model of the engine given has them too, for it is not copied.
+
+    Args:
+        engine: of a model without adapters.
+        lora: rank, scale, dropout and layers.
+        seed: the same adapters for the same seed.
+
+    Raises:
+        GiftError: the model has no such layers, or they include the head, which the trainer reads without adapters.
+    """
+    targets = lora.target_modules
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType] - any number will do
+        lora_dropout=lora.dropout,
+        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    device = engine.model.device
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+        torch.manual_seed(stream(seed, "lora").getrandbits(63))
+        try:
+            model = get_peft_model(engine.model, config)
+        except ValueError as error:
+            raise GiftError(f"`model.lora.target_modules: {list(targets)}` cannot be adapted: {error}") from error
+    if hasattr(model.get_output_embeddings(), "base_layer"):
+        raise GiftError("`model.lora.target_modules` names the head, whose adapters would not be trained")
+    return engine.sibling(model)
 
 
 def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "cpu") -> Any:

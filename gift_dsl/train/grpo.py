@@ -37,7 +37,7 @@ from transformers import PrinterCallback, ProgressCallback
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the hook was stable over 16 releases; the pin is narrow
 
-from trl.models import prepare_deepspeed, prepare_fsdp
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -56,7 +56,7 @@ from gift_dsl.train.league import League, snapshot_rules
 from gift_dsl.train.optimizers import make_optimizer
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.state import TrainState
-from gift_dsl.train.statistics import TokenSums, step_metrics, token_sums, update_metrics
+from gift_dsl.train.statistics import TokenSums, clipped, step_metrics, token_sums, update_metrics
 from gift_dsl.train.step import Playing, Step, make_step
 from gift_dsl.train.team import Team
 
@@ -168,7 +168,7 @@ def make_config(job: StageJob) -> GRPOConfig:
     )
 
 
-def _checkpointing(value: bool) -> dict[str, bool]:
+def _checkpointing(value: bool) -> dict[str, Any]:
     """Recomputing activations, by the names that the installed transformers gives it."""
     names = {field.name for field in dataclasses.fields(GRPOConfig)}
     return {name: value for name in ("gradient_checkpointing", "activation_checkpointing") if name in names}
@@ -268,7 +268,9 @@ class GiftTrainer(GRPOTrainer):
         self._played = self.play(int(inputs[0]["prompt"]))
         self._updating = time.perf_counter()
         with self._as_if_aligned(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`gradient_checkpointing_", category=FutureWarning)  # TRL's own
+            warnings.filterwarnings(
+                "ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning
+            )  # TRL's own
             batch = super()._generate_and_score_completions(inputs)
         width, device = batch["completion_ids"].shape[1], batch["completion_ids"].device
         padded = [[*row.advantages, *[0.0] * (width - len(row.advantages))] for row in self._rows]
@@ -359,7 +361,7 @@ class GiftTrainer(GRPOTrainer):
             weighed_BT = kl_BT * inputs["row_weight"][:, None]
             loss = loss + self.algorithm.kl_coef * self._aggregate(weighed_BT, mask_BT, inputs)
         ratio_BT = (logp_BT - inputs["old_per_token_logps"]).exp()
-        sums = token_sums(ratio_BT, inputs["advantages"], entropy_BT, kl_BT, mask_BT, self.algorithm)
+        sums = token_sums(mask_BT, entropy_BT, kl_BT, *clipped(ratio_BT, inputs["advantages"], self.algorithm))
         self._sums = self._sums.to(sums.device) + sums
         self._losses.append(loss.detach())
         return loss
@@ -427,8 +429,8 @@ class GiftTrainer(GRPOTrainer):
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._buffered_inputs, path)
             raise NotFinite(
-                f"loss or gradient of update {number} of step {self.current.number} in stage `{self.job.stage.name}` is "
-                f"not finite; the weights are those before it, and its rows are in {path}"
+                f"loss or gradient of update {number} of step {self.current.number} in stage `{self.job.stage.name}` "
+                f"is not finite; the weights are those before it, and its rows are in {path}"
             )
         return True
 

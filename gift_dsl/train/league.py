@@ -1,4 +1,3 @@
-# pyright: basic
 """Everybody but the policy as of a step: pools with what they remember, and earlier versions of the policy.
 
 A snapshot is taken between two steps and plays whole groups, so it never changes inside an episode.
@@ -8,14 +7,12 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import AutoModelForCausalLM
-
-from gift_dsl.engines.frozen import frozen_copy
+from gift_dsl.engines.frozen import frozen_copy, load_frozen
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.plan import Plan
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat, model_player
@@ -126,16 +123,14 @@ class League:
 
     def restore(self, state: TrainState, folder: Path) -> None:
         """Load the snapshots of a checkpoint."""
-        auto: Any = AutoModelForCausalLM
-        model = self._engine.model
         for step in {step for steps in state.snapshots.values() for step in steps}:
-            loaded = auto.from_pretrained(_place(folder, step), dtype=model.dtype).to(model.device)
-            self._engines[step] = self._engine.sibling(loaded.eval().requires_grad_(False))
+            self._engines[step] = self._engine.sibling(load_frozen(_place(folder, step), self._engine.model))
 
-    def prune(self, folder: Path, needed: set[int]) -> None:
-        """Remove the files of snapshots that no kept checkpoint needs."""
+    def prune(self, folder: Path, states: Iterable[TrainState]) -> None:
+        """Remove the files of snapshots that no state of a kept checkpoint names."""
+        named = {step for state in states for steps in state.snapshots.values() for step in steps}
         for path in (folder / "snapshots").glob("step-*"):
-            if int(path.name.removeprefix("step-")) not in needed:
+            if int(path.name.removeprefix("step-")) not in named:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _keep(self, step: int) -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
 
 from gift_dsl.plan import AlgorithmPlan
 from gift_dsl.records import PartRecord, Trajectory
@@ -17,7 +21,7 @@ from gift_dsl.train.select import Selection
 from gift_dsl.train.state import num_sampled_ids
 from gift_dsl.train.step import Step
 
-OUTCOMES = ("success", "draw", "loss", "bad_format", "illegal_action", "void", "unplayed")
+OUTCOMES: Final = ("success", "draw", "loss", "bad_format", "illegal_action", "void", "unplayed")
 
 
 def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
@@ -50,31 +54,58 @@ def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
     }
 
 
-def update_metrics(logged: Sequence[Mapping[str, float]], mismatch: Mismatch) -> dict[str, float]:
-    """Of the updates of a step, in order.
+class TokenSums(NamedTuple):
+    """Sums over the sampled tokens of the updates of a step; those of micro-batches and processes add up.
+
+    Attributes:
+        tokens: how many.
+        entropy: of the policy's distribution, nats.
+        kl: k3 estimate to the reference, where there is one.
+        clipped_low, clipped_high: tokens whose ratio is past the clip range on the side where their gradient is 0.
+    """
+
+    tokens: float
+    entropy: float
+    kl: float
+    clipped_low: float
+    clipped_high: float
+
+
+def token_sums(mask_BT: Tensor, *terms_BT: Tensor) -> Tensor:
+    """The `TokenSums` of a micro-batch, float64 and without gradient: from all terms but the first, in their order."""
+    return torch.stack([(term.detach().double() * mask_BT).sum() for term in (torch.ones_like(mask_BT), *terms_BT)])
+
+
+def clipped(ratio_BT: Tensor, advantages_BT: Tensor, rule: AlgorithmPlan) -> tuple[Tensor, Tensor]:
+    """Which tokens have no gradient because their ratio is below, or above, the clip range."""
+    low_BT = (ratio_BT < 1 - rule.clip_low) & (advantages_BT < 0)
+    high_BT = (ratio_BT > 1 + rule.clip_high) & (advantages_BT > 0)
+    return low_BT, high_BT
+
+
+def update_metrics(logged: Sequence[Mapping[str, float]], sums: TokenSums, mismatch: Mismatch) -> dict[str, float]:
+    """Of the updates of a step, those without trajectories left out.
 
     Args:
         logged: what the trainer logged of each; means are taken, of the gradient's norm the largest too.
+        sums: over their tokens; means are taken.
         mismatch: of engine and trainer; not logged where nothing was compared.
     """
-    names = {
-        "loss": "loss",
-        "grad_norm": "grad_norm",
-        "learning_rate": "learning_rate",
-        "entropy": "entropy",
-        "kl": "kl",
-        "clip_ratio/region_mean": "clip_share",
-        "clip_ratio/low_mean": "clip_share_low",
-        "clip_ratio/high_mean": "clip_share_high",
-    }
     found = {
-        f"update/{name}": statistics.fmean(one[key] for one in logged if key in one)
-        for key, name in names.items()
-        if any(key in one for one in logged)
+        f"update/{name}": statistics.fmean(one[name] for one in logged)
+        for name in ("loss", "grad_norm", "learning_rate")
+        if logged
     }
-    norms = [one["grad_norm"] for one in logged if "grad_norm" in one]
-    if norms:
-        found["update/grad_norm_max"] = max(norms)
+    if logged:
+        tokens = max(1.0, sums.tokens)
+        found |= {
+            "update/grad_norm_max": max(one["grad_norm"] for one in logged),
+            "update/entropy": sums.entropy / tokens,
+            "update/kl": sums.kl / tokens,
+            "update/clip_share_low": sums.clipped_low / tokens,
+            "update/clip_share_high": sums.clipped_high / tokens,
+            "update/clip_share": (sums.clipped_low + sums.clipped_high) / tokens,
+        }
     if mismatch.num_tokens:
         found |= {
             "mismatch/abs_difference": mismatch.abs_difference,
