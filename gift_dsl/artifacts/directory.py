@@ -7,12 +7,9 @@ still says what it was. docs/run_directory.md describes every file.
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
 import re
 import socket
-import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,28 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from gift_dsl.artifacts.files import explained, json_text, read_object, safe_name, sync_folder, write_whole
+from gift_dsl.artifacts.hold import Holder, hold, holder, join
 from gift_dsl.artifacts.plan_file import read_plan, write_plan
 from gift_dsl.artifacts.status import Status, now, read_status, write_status
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import JsonMap, Plan, plan_hash
 
-HOLD_FILE: Final = ".writer"
 _RUN_NAME: Final = re.compile(r"([0-9a-f]{8})-([0-9]+)")
-_TRY_AGAIN_S: Final = 0.02
-_log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that writes a run; None where it could not be read."""
-
-    pid: int | None
-    host: str | None
-
-    def __str__(self) -> str:
-        if self.pid is None:
-            return "another process"
-        return f"process {self.pid} on {self.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,61 +155,27 @@ class RunDirectory:
 
     @contextmanager
     def hold(self) -> Generator[RunDirectory]:
-        """Be the one writer of the run. The kernel ends it when the process dies, however it dies.
-
-        A forked child that lives on keeps holding it; one that was started with exec (subprocess, spawn) does not.
+        """Be the one command that writes the run. The kernel ends it when the process dies, however it dies.
 
         Raises:
             MachineError: somebody else writes this run, named by process and host.
         """
-        with explained(self.path / HOLD_FILE):
-            opened = (self.path / HOLD_FILE).open("a+", encoding="utf-8")
-        with opened:
-            if not _take(opened.fileno(), self.path):
-                raise MachineError(f"{self.path} is being written by {_read_holder(self.path)}; stop it first")
-            opened.truncate(0)
-            opened.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
-            opened.flush()
-            try:
-                yield self
-            finally:
-                opened.truncate(0)
+        with hold(self.path):
+            yield self
+
+    @contextmanager
+    def join(self) -> Generator[RunDirectory]:
+        """Be one of the processes that the holding command started: while one lives, no other command gets the run.
+
+        Raises:
+            MachineError: another command is just taking the run.
+        """
+        with join(self.path):
+            yield self
 
     def holder(self) -> Holder | None:
         """Who writes the run now; None when nobody does, so that a run which says `running` was killed."""
-        try:
-            with (self.path / HOLD_FILE).open("r+", encoding="utf-8") as opened:
-                return None if _take(opened.fileno(), self.path, tries=1) else _read_holder(self.path)
-        except FileNotFoundError:
-            return None
-
-
-def _take(handle: int, path: Path, tries: int = 5) -> bool:
-    """Lock an open file until it is closed; False when somebody else has it.
-
-    A few tries, because whoever asks for the `holder` has the lock for a moment.
-    """
-    import fcntl  # not on Windows, which does not train
-
-    for attempt in range(tries):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_TRY_AGAIN_S if attempt + 1 < tries else 0)
-        except OSError as error:  # a network disk without locks
-            _log.warning("%s cannot be locked (%s): nothing keeps a second writer away", path, error.strerror)
-            return True
-        else:
-            return True
-    return False
-
-
-def _read_holder(path: Path) -> Holder:
-    try:
-        document = read_object(path / HOLD_FILE)
-        return Holder(int(document["pid"]), str(document["host"]))
-    except (FileNotFoundError, MachineError, KeyError, TypeError, ValueError):
-        return Holder(None, None)
+        return holder(self.path)
 
 
 def run_parent(output_dir: Path, name: str, arm: str = "") -> Path:

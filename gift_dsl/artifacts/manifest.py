@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gift_dsl.artifacts.directory import HOLD_FILE, RunDirectory
+from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.files import PARTIAL_SUFFIX, sha256_of, write_whole
+from gift_dsl.artifacts.hold import RANKS, WRITER
 from gift_dsl.errors import MachineError
 
 STILL_CHANGING: Final = frozenset({"status.json", "log.txt", "report.html"})
@@ -16,7 +17,7 @@ STILL_CHANGING: Final = frozenset({"status.json", "log.txt", "report.html"})
 
 def covered_files(folder: Path, manifest: str) -> Iterator[str]:
     """Names of the files that a manifest of this name covers, relative with `/`, in order."""
-    left_out = STILL_CHANGING | {manifest, HOLD_FILE}
+    left_out = STILL_CHANGING | {manifest, WRITER, RANKS}
     found: list[str] = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()

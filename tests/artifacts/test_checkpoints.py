@@ -58,6 +58,13 @@ def test_a_seal_has_the_digest_of_every_file(tmp_path):
     }
 
 
+def test_a_checkpoint_may_hold_its_state_alone(tmp_path):
+    path = tmp_path / "checkpoint-3"
+    path.mkdir()
+    seal(path, STATE)
+    assert check(path) == Checkpoint(path, 3, STATE)
+
+
 def test_a_checkpoint_is_sealed_again_after_a_change(tmp_path):
     path = fill(tmp_path, 1)
     seal(path, STATE)

@@ -162,6 +162,16 @@ def test_a_run_of_a_newer_gift_is_refused_and_passed_over(tmp_path):
     assert find_runs(tmp_path, "quickstart") == []
 
 
+def test_a_run_without_its_plan_or_lock_is_named_when_they_are_read(tmp_path):
+    run = make_run(tmp_path)
+    run.plan_file.unlink()
+    run.lock_file.unlink()
+    with pytest.raises(MachineError, match="there is no plan at"):
+        _ = run.plan
+    with pytest.raises(MachineError, match=r"lock\.json is missing"):
+        _ = run.lock
+
+
 # ── status ──
 
 
@@ -235,6 +245,48 @@ def test_asking_who_holds_a_run_does_not_keep_a_writer_away(tmp_path):
                 pass
 
 
+RANK = """
+import sys, time
+from pathlib import Path
+from gift_dsl.artifacts.directory import open_run
+with open_run(Path(sys.argv[1])).join():
+    print("joined", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_rank_that_outlives_its_killed_command_keeps_the_next_one_away(tmp_path):
+    run = make_run(tmp_path)
+    command = [sys.executable, "-c", RANK, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as rank:
+        assert rank.stdout.readline() == "joined\n"
+        assert run.holder().pid == rank.pid
+        with pytest.raises(MachineError, match=f"still being written by process {rank.pid} on"), run.hold():
+            pass
+        rank.kill()
+        rank.wait()
+    with run.hold(), run.join(), run.join():
+        assert run.holder().pid == os.getpid()
+    assert run.holder() is None
+
+
+def test_a_holder_that_has_not_signed_yet_is_another_process(tmp_path):
+    run = make_run(tmp_path)
+    with run.hold():
+        (run.path / ".writer").write_text('{"pid": ')
+        with pytest.raises(MachineError, match="is being written by another process; stop it first"), run.hold():
+            pass
+
+
+def test_a_disk_without_locks_is_said_and_used(tmp_path, monkeypatch, caplog):
+    def unsupported(handle, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with make_run(tmp_path).hold():
+        assert "cannot be locked (No locks available): nothing keeps a second writer away" in caplog.text
+
+
 # ── files that are whole ──
 
 
@@ -262,8 +314,20 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_place_that_may_not_be_written_is_named(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(MachineError, match="may not be written"):
+def test_a_place_that_may_not_be_written_is_named(tmp_path, monkeypatch):
+    def refused(self, *args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(MachineError, match="may not be written: Permission denied"):
         make_run(tmp_path)
+
+
+def test_another_fault_of_the_disk_is_not_explained_away(tmp_path, monkeypatch):
+    def broken(handle):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_whole(tmp_path / "a", b"new")
+    assert list(tmp_path.iterdir()) == []
