@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gift_dsl.players.make import Services
     from gift_dsl.records import Group, PartRecord
     from gift_dsl.run import Match
+    from gift_dsl.run.drive import RunOutcome
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
 
@@ -540,6 +541,71 @@ def _play_counts(parts: Sequence[PartRecord]) -> dict[str, Any]:
         "opponent_illegal": sum(part.opponent_illegal for part in parts),
         "failures": dict(Counter(str(part.reason) for part in parts if part.outcome == "void").most_common()),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How `run` runs.
+
+    Attributes:
+        sets, only: as `--set` and `--only`.
+        mode: `new`, `resume` (go on with the newest unfinished run) or `fresh` (a new one whatever is there).
+        again: the command that would resume it, as it is shown.
+        tell: is told what happens, line by line.
+    """
+
+    sets: Sequence[str] = ()
+    only: Sequence[str] = ()
+    mode: str = "new"
+    again: str = "gift run SPEC --resume"
+    tell: Callable[[str], None] = print
+
+
+def run(path: str, text: str | bytes | None = None, options: RunOptions | None = None) -> list[RunOutcome]:
+    """Perform each run of a spec, in order; the ones after a run that ended early are still performed.
+
+    Ctrl-C and its like end the run that goes on, and no further one is begun.
+
+    Returns:
+        How each of them ended.
+
+    Raises:
+        SpecError: the spec has errors.
+        UsageError, MachineError: as `run.drive.run_plan`, where nothing was begun.
+    """
+    from gift_dsl.run.drive import RunRequest, run_plan
+
+    options = options or RunOptions()
+    checked = check_spec(path, text, sets=options.sets, only=options.only)
+    if checked.fragment:
+        raise UsageError(f"{path} is a fragment (`fragment: true`); run a spec that extends it")
+    checked.plans()
+    outcomes: list[RunOutcome] = []
+    for arm in checked.runs:
+        assert arm.compiled is not None
+        assert arm.context is not None
+        if len(checked.runs) > 1:
+            options.tell(f"== {arm.id} ==")
+        request = RunRequest(
+            plan=arm.compiled.plan,
+            written=checked.sources,
+            resolved=_resolved_document(checked, arm),
+            mode=options.mode,
+            disk_gib=arm.compiled.needs.disk_gib,
+            find_key=_find_key,
+            again=options.again,
+        )
+        outcomes.append(run_plan(request, options.tell))
+        if outcomes[-1].exit_code in (130, 143):
+            break
+    return outcomes
+
+
+def _resolved_document(checked: Checked, arm: CheckedRun) -> dict[str, Any]:
+    from gift_dsl.spec.resolve import resolved_data
+
+    assert arm.context is not None
+    return {"schema": "gift-show/1", "path": checked.path, "run": arm.id, "spec": resolved_data(arm.context.spec)}
 
 
 def games_to_test() -> tuple[str, ...]:

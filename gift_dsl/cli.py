@@ -186,6 +186,55 @@ def _compare(checked: Any, against: str, json: bool) -> None:
 
 
 @app.command()
+def run(
+    spec: SpecFile,
+    sets: Sets = None,
+    only: Only = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run whatever is there.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Training processes, one a device.")] = None,
+    json: Json = False,
+) -> None:
+    """Perform a run: train, measure, and write everything down."""
+    import shlex
+
+    from gift_dsl import api
+    from gift_dsl.report.plan_text import plan_text
+    from gift_dsl.run.summary import summary_text
+
+    if resume and fresh:
+        raise UsageError("--resume and --fresh exclude each other")
+    given = [*(sets or ()), *([] if processes is None else [f"resources.processes={processes}"])]
+    path, text = _read(spec)
+    words = ["gift", "run", spec, *(word for one in sets or () for word in ("--set", one))]
+    words += [*(word for one in only or () for word in ("--only", one))]
+    words += [] if processes is None else ["--processes", str(processes)]
+    checked = api.check_spec(path, text, sets=given, only=only or ())
+    _tell(checked.diagnostics, checked.sources)
+    if not checked.ok:
+        raise typer.Exit(SpecError.exit_code)
+    if not checked.fragment and not resume:
+        typer.echo(plan_text(checked, width=_width()), err=True)
+    options = api.RunOptions(
+        sets=given,
+        only=only or (),
+        mode="resume" if resume else "fresh" if fresh else "new",
+        again=shlex.join([*words, "--resume"]),
+        tell=lambda line: typer.echo(line, err=True),
+    )
+    outcomes = api.run(path, text, options)
+    done = [outcome.summary for outcome in outcomes if outcome.summary is not None]
+    if json:
+        _print_json(done[0] if len(outcomes) == 1 and done else {"schema": "gift-summary/1", "runs": done})
+    else:
+        for summary in done:
+            typer.echo(summary_text(summary))
+    worst = max((outcome.exit_code for outcome in outcomes), default=0)
+    if worst:
+        raise typer.Exit(worst)
+
+
+@app.command()
 def show(
     spec: SpecFile,
     resolved: Annotated[

@@ -1,0 +1,157 @@
+# pyright: basic
+"""How good a policy is, while a run goes on: before and after a stage, and every so many steps of it.
+
+Opponents stand still here, so that two numbers can be compared: a pool draws by its weights, and where a snapshot is
+to play, the policy does that the stage began with (or whom the spec names as `first`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.artifacts.files import json_text, read_object, write_whole
+from gift_dsl.evaluate.games import (
+    Arena,
+    GamesRequest,
+    GamesResult,
+    chains_of,
+    evaluate_games,
+    final_request,
+    merge_results,
+    probe_request,
+)
+from gift_dsl.plan import OpponentPlan, Plan, StagePlan, leaves
+from gift_dsl.play.seats import Choice, ModelPlayer, Seat
+from gift_dsl.players.make import Services
+from gift_dsl.run.seating import bind, seated_names, table_games
+from gift_dsl.train.team import Team
+
+LoadModel = Callable[[OpponentPlan], ModelPlayer]
+
+
+class Examiner:
+    """Measures one policy against the opponents of a plan.
+
+    Args:
+        plan: of the run.
+        policy: the live one.
+        services: for opponents that are asked over HTTP.
+        load_model: for opponents that are models.
+        start: the policy as the stage began, for snapshots.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        policy: ModelPlayer,
+        services: Services,
+        load_model: LoadModel,
+        start: Callable[[], ModelPlayer],
+    ) -> None:
+        self.plan, self.policy, self.services, self.load_model = plan, policy, services, load_model
+        self.start = start
+
+    def measure(self, stage: StagePlan, request: GamesRequest, team: Team) -> GamesResult:
+        """What the policy can do now, measured by all processes together."""
+        request = replace(request, share=(team.rank, team.size))
+        names = set(request.games) | {leaf.game for node in request.chains.values() for leaf in leaves(node)}
+        games = tuple(game.name for game in self.plan.games if game.name in names)
+        arena = Arena(
+            policy=self.policy,
+            games=table_games(self.plan, games, request.split),
+            players=self._players(games, request),
+            system_prompt=stage.system_prompt,
+            max_context=stage.max_context,
+        )
+
+        def work() -> list[GamesResult]:
+            return [asyncio.run(self._play(arena, request))]
+
+        return merge_results(team.together(work))
+
+    async def _play(self, arena: Arena, request: GamesRequest) -> GamesResult:
+        async with self.services.network:
+            return await evaluate_games(arena, request)
+
+    def _players(self, games: tuple[str, ...], request: GamesRequest) -> Mapping[str, Seat | Choice]:
+        names = dict.fromkeys((*seated_names(self.plan, games), *request.opponents.values()))
+        players = dict(bind(names, self.plan, self.services, self.policy, self.load_model))
+        for opponent in self.plan.opponents:
+            if opponent.name in names and opponent.type == "snapshot":
+                first = opponent.params["first"]
+                players[opponent.name] = (
+                    replace(self.start(), name=opponent.name, temperature=opponent.params["temperature"])
+                    if first is None
+                    else players[str(first)]
+                )
+        return players
+
+
+def stage_request(plan: Plan, stage: StagePlan) -> GamesRequest | None:
+    """Before and after a stage: its games and its chain on dev, as many rounds as the final evaluation has."""
+    evaluation = plan.evaluation
+    rounds = [one.rounds for one in (evaluation.final, evaluation.probe) if one is not None]
+    if not rounds:
+        return None
+    return GamesRequest(
+        split="dev",
+        rounds=rounds[0],
+        games=tuple(dict.fromkeys(leaf.game for leaf in leaves(stage.play))),
+        chains=chains_of(stage),
+        temperature=evaluation.temperature,
+        max_tokens=evaluation.max_tokens,
+        seed=evaluation.seed,
+    )
+
+
+def due_probe(plan: Plan, stage: StagePlan, done: int) -> GamesRequest | None:
+    """The probe after `done` steps of a stage, if there is one."""
+    probe = plan.evaluation.probe
+    if probe is None or done % probe.every or stage.type != "grpo":
+        return None
+    games = {leaf.game for leaf in leaves(stage.play)}
+    request = probe_request(plan.evaluation, probe, stage)
+    return replace(request, games=tuple(name for name in request.games if name in games or probe.games))
+
+
+def final_test(plan: Plan) -> GamesRequest | None:
+    """The final evaluation, the only reader of test."""
+    final = plan.evaluation.final
+    return None if final is None else final_request(plan.evaluation, final, plan.stages[-1:])
+
+
+def write_result(path: Path, result: GamesResult, about: Mapping[str, Any]) -> None:
+    """One file for an evaluation, every round in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json_text({**result.to_json(), **about, "plays": rounds_of(result)}))
+
+
+def rounds_of(result: GamesResult) -> list[dict[str, Any]]:
+    """Every round as plain values, by label, for comparisons pair by pair."""
+    return [
+        {"label": score.label, "chain": score.chain, "rounds": [_round(one) for one in score.rounds]}
+        for score in result.scores
+    ]
+
+
+def _round(one: Any) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "instance": one.instance,
+        "seat": one.seat,
+        "role": one.role,
+        "outcome": one.outcome,
+        "reward": one.reward,
+    }
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What `write_result` wrote, or None."""
+    try:
+        return read_object(path)
+    except FileNotFoundError:
+        return None

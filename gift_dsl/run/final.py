@@ -1,0 +1,72 @@
+# pyright: basic
+"""The final evaluation: the only reader of test, once, for the checkpoints that the spec names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
+from gift_dsl.artifacts.files import json_text, write_whole
+from gift_dsl.engines.load import load_policy
+from gift_dsl.errors import MachineError
+from gift_dsl.play.seats import ModelPlayer, model_player
+from gift_dsl.run.examine import Examiner, final_test, rounds_of
+from gift_dsl.run.models import find_start, stage_model
+from gift_dsl.run.progress import StageProgress
+from gift_dsl.run.stage import Session, load_opponent
+
+
+def run_final(session: Session) -> None:
+    """Play the final test and write `eval/final.json`.
+
+    Raises:
+        MachineError: a checkpoint that is to be tested was not kept.
+    """
+    plan, run = session.plan, session.run
+    final, request = plan.evaluation.final, final_test(plan)
+    if final is None or request is None:
+        return
+    stage = plan.stages[-1]
+    progress = StageProgress("final", 0, 0, shown=session.is_main)
+    found: dict[str, Any] = {}
+    for checkpoint in final.checkpoints:
+        progress.note(f"final: {request.rounds} rounds of each game on {request.split}, checkpoint {checkpoint}")
+        engine = load_policy(plan.model, str(_folder(session, checkpoint)), device=session.state.device)
+        policy = model_player("policy", engine)
+        examiner = Examiner(
+            plan,
+            policy,
+            session.services(),
+            lambda opponent: _local(session, opponent),
+            lambda policy=policy: policy,
+        )
+        result = examiner.measure(stage, request, session.team)
+        found[str(checkpoint)] = {**result.to_json(), "plays": rounds_of(result)}
+    progress.close()
+    if session.is_main:
+        run.evaluation.mkdir(exist_ok=True)
+        write_whole(run.evaluation / "final.json", json_text({"schema": "gift-final/1", "checkpoints": found}))
+
+
+def _local(session: Session, opponent: Any) -> ModelPlayer:
+    engine = load_opponent(session.plan, opponent, session.state.device)
+    params = opponent.params
+    return model_player(opponent.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"])
+
+
+def _folder(session: Session, checkpoint: int | str) -> Path | str:
+    """Where the weights of a checkpoint of the last stage are."""
+    plan, run = session.plan, session.run
+    last = plan.stages[-1]
+    if checkpoint == "final":
+        return stage_model(run, last.name)
+    if checkpoint == "start":
+        return find_start(run, plan, 0)
+    if checkpoint == "best":
+        return stage_model(run, "best")
+    for folder in sorted((run.checkpoints / last.name).glob("checkpoint-*"), key=number_of):
+        sealed = check(folder, verify=False)
+        if isinstance(sealed, Checkpoint) and sealed.state.get("step") == checkpoint:
+            return folder
+    raise MachineError(f"step {checkpoint} of stage `{last.name}` was not kept, so it cannot be tested")

@@ -1,0 +1,112 @@
+# pyright: basic
+"""The models of a run: where each stage starts from, and what it hands on. Folders in Hugging Face's format."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
+from gift_dsl.artifacts.directory import RunDirectory, find_runs, open_run
+from gift_dsl.errors import MachineError
+from gift_dsl.plan import ModelPlan, Plan
+
+START = "start"
+
+
+def stage_model(run: RunDirectory, stage: str) -> Path:
+    """Where the model lies that a stage hands on; it is there once the stage is done."""
+    return run.stages / stage
+
+
+def find_start(run: RunDirectory, plan: Plan, index: int) -> str:
+    """The folder or hub id of the model that a stage starts from.
+
+    Args:
+        run: its directory.
+        plan: of the run.
+        index: of the stage, counted from 0.
+
+    Raises:
+        MachineError: it is not there.
+    """
+    from gift_dsl.engines.load import find_source
+
+    if index:
+        return str(stage_model(run, plan.stages[index - 1].name))
+    if plan.model.tiny is not None:
+        return str(stage_model(run, START))
+    folder = Path(plan.runtime.folder)
+    if plan.model.from_run is not None:
+        return str(find_in_run(plan.model, folder / str(plan.runtime.output["dir"])))
+    return find_source(plan.model, folder)
+
+
+def make_start(run: RunDirectory, plan: Plan, rows: Any) -> None:
+    """Build the model of the `tiny` preset, if the run begins with one and it is not there yet."""
+    from gift_dsl.engines.tiny import build_tiny
+
+    folder = stage_model(run, START)
+    if plan.model.tiny is None or folder.exists():
+        return
+    draft = folder.with_name(f".{START}")
+    shutil.rmtree(draft, ignore_errors=True)
+    build_tiny(plan, draft, rows)
+    draft.rename(folder)
+
+
+def find_in_run(model: ModelPlan, output: Path) -> Path:
+    """The model of another run: what its last stage handed on, or a checkpoint of it.
+
+    Args:
+        model: with `from_run`: a run directory, or the name of a run below `output`, the newest that is done.
+        output: folder of all runs.
+
+    Raises:
+        MachineError: there is no such run, stage or checkpoint.
+    """
+    assert model.from_run is not None
+    run = _other_run(model.from_run, output)
+    stages = [stage.name for stage in run.plan.stages]
+    if model.from_step == "final":
+        path = stage_model(run, stages[-1])
+        if not path.is_dir():
+            raise MachineError(f"the run {run.path} is not done: stage `{stages[-1]}` has handed on no model")
+        return path
+    if model.from_step == "best":
+        path = run.stages / "best"
+        if not path.is_dir():
+            raise MachineError(f"the run {run.path} kept no best model: it was not probed")
+        return path
+    for stage in reversed(stages):
+        for folder in sorted((run.checkpoints / stage).glob("checkpoint-*"), key=number_of):
+            found = check(folder)
+            if isinstance(found, Checkpoint) and found.state.get("step") == model.from_step:
+                return folder
+    raise MachineError(f"the run {run.path} kept no checkpoint of step {model.from_step}")
+
+
+def _other_run(name: str, output: Path) -> RunDirectory:
+    path = output / name
+    if (path / "status.json").is_file():
+        return open_run(path)
+    runs = [run for run in find_runs(output, name) if run.status.state == "done"]
+    if not runs:
+        raise MachineError(f"there is no finished run `{name}` in {output}")
+    return runs[-1]
+
+
+def hand_on(run: RunDirectory, stage: str, model: Any, tokenizer: Any) -> Path:
+    """Save the model of a finished stage, adapters merged; whole or not there."""
+    from gift_dsl.engines.frozen import frozen_copy
+
+    folder = stage_model(run, stage)
+    draft = folder.with_name(f".{stage}")
+    shutil.rmtree(draft, ignore_errors=True)
+    plain = frozen_copy(model) if hasattr(model, "peft_config") else model
+    plain.save_pretrained(draft)
+    tokenizer.save_pretrained(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return folder

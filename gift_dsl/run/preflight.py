@@ -1,0 +1,161 @@
+"""Whether this machine is ready for a plan: everything that is missing at once, before a model is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.data import fingerprint_dataset, fingerprint_model, is_local
+from gift_dsl.errors import GiftError, MachineError
+from gift_dsl.plan import FilePrint, Plan, missing_prints
+from gift_dsl.players.make import FindKey
+from gift_dsl.players.network import check_endpoint
+from gift_dsl.run.seating import rows_of, seated_names
+
+_GIB = 2**30
+
+
+def fill_prints(plan: Plan) -> Plan:
+    """The plan with the digests of hub files, which are downloaded for it.
+
+    Raises:
+        MachineError: a file cannot be had.
+    """
+    if not missing_prints(plan):
+        return plan
+    folder, model = Path(plan.runtime.folder), plan.model
+    if model.print is not None and model.print.sha256 is None and model.source is not None:
+        _download(model.source, model.revision, "model")
+        model = replace(model, print=fingerprint_model(model.source, model.revision, folder))
+    games = tuple(
+        game if game.data is None or game.data.sha256 else replace(game, data=_data_print(game.params, folder))
+        for game in plan.games
+    )
+    plan = replace(plan, model=model, games=games)
+    if left := missing_prints(plan):
+        listed = "; ".join(f"{item.name}: {item.reason}" for item in left)
+        raise MachineError(f"not on this machine: {listed}")
+    return plan
+
+
+def _data_print(params: Any, folder: Path) -> FilePrint:
+    dataset = params["dataset"]
+    _download(dataset["source"], dataset.get("revision"), "dataset")
+    return fingerprint_dataset(dataset["source"], dataset.get("name"), dataset.get("revision"), folder)
+
+
+def _download(source: str, revision: str | None, kind: str) -> None:
+    if is_local(source):
+        return
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    hub: Any = huggingface_hub  # its overloads are only half typed
+    try:
+        hub.snapshot_download(source, revision=revision, repo_type=kind)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise MachineError(f"the {kind} {source} is not on this machine and cannot be downloaded: {error}") from error
+
+
+def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None:
+    """Refuse a machine that lacks something.
+
+    Args:
+        plan: with all prints filled.
+        find_key: gives the key of an endpoint, or raises.
+        disk_gib: estimated need; None where it is not known.
+
+    Raises:
+        MachineError: with one line for everything that is missing.
+    """
+    checks: list[Callable[[Plan], Iterator[str]]] = [_model, _datasets, lambda one: _endpoints(one, find_key)]
+    problems = [problem for check in checks for problem in check(plan)]
+    problems += _disk(plan, disk_gib)
+    if problems:
+        raise MachineError("this machine is not ready:\n  " + "\n  ".join(problems))
+
+
+def _model(plan: Plan) -> Iterator[str]:
+    """Files that every local model has; what is in them is checked when it is loaded."""
+    model, folder = plan.model, Path(plan.runtime.folder)
+    if model.source is None or model.tiny is not None or not is_local(model.source):
+        return
+    path = folder / Path(model.source).expanduser()
+    if not path.is_dir():
+        yield f"the model folder {model.source} does not exist (looked for {path})"
+        return
+    if not (path / "config.json").is_file():
+        yield f"{path} holds no model in Hugging Face's format: there is no config.json"
+    if not [*path.glob("*.safetensors"), *path.glob("*.bin")]:
+        yield f"{path} holds no weights (*.safetensors)"
+    if model.tokenizer is None and not (path / "tokenizer_config.json").is_file():
+        yield f"{path} holds no tokenizer: there is no tokenizer_config.json"
+    elif model.tokenizer is None and model.chat_template is None and not _has_template(path):
+        yield f"the tokenizer in {path} has no chat template; give one with `model.chat_template`"
+
+
+def _has_template(path: Path) -> bool:
+    if (path / "chat_template.jinja").is_file() or (path / "chat_template.json").is_file():
+        return True
+    return '"chat_template"' in (path / "tokenizer_config.json").read_text(encoding="utf-8", errors="replace")
+
+
+def _datasets(plan: Plan) -> Iterator[str]:
+    for game in plan.games:
+        try:
+            rows_of(game, "train", Path(plan.runtime.folder))
+        except GiftError as error:
+            yield f"game `{game.name}`: {error}"
+
+
+def _endpoints(plan: Plan, find_key: FindKey) -> Iterator[str]:
+    """Those that training or evaluation can ask: their keys, and whether they answer."""
+    used = set(seated_names(plan, [game.name for game in plan.games])) | set(_named(plan))
+    asked: list[tuple[str, str]] = []
+    for opponent in plan.opponents:
+        if opponent.type != "openai" or opponent.name not in used:
+            continue
+        base_url = str(plan.runtime.base_urls.get(opponent.name) or opponent.params["base_url"])
+        try:
+            find_key(opponent.params.get("api_key_env"), base_url)
+            asked.append((opponent.name, base_url))
+        except GiftError as error:
+            yield f"opponent `{opponent.name}`: {error}"
+    for (name, _), problem in zip(asked, asyncio.run(_answers(asked)), strict=True):
+        if problem is not None:
+            yield f"opponent `{name}`: {problem}"
+
+
+def _named(plan: Plan) -> Iterator[str]:
+    """Opponents that only the evaluation seats: those of the final test, and judges."""
+    if plan.evaluation.final is not None:
+        yield from map(str, plan.evaluation.final.opponents.values())
+    yield from (str(one["judge"]) for one in plan.evaluation.benchmarks if "judge" in one)
+
+
+async def _answers(asked: list[tuple[str, str]]) -> list[str | None]:
+    async def ask(base_url: str) -> str | None:
+        try:
+            await check_endpoint(base_url)
+        except MachineError as error:
+            return str(error)
+        return None
+
+    return list(await asyncio.gather(*(ask(base_url) for _, base_url in asked)))
+
+
+def _disk(plan: Plan, disk_gib: float | None) -> list[str]:
+    place = Path(plan.runtime.folder) / str(plan.runtime.output["dir"])
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        return [f"{place} cannot be written"]
+    free = shutil.disk_usage(place).free / _GIB
+    if disk_gib is not None and free < disk_gib:
+        return [f"{place} has {free:.1f} GiB free, and the run is estimated to need {disk_gib:.1f} GiB"]
+    return []

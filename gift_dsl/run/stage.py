@@ -1,0 +1,398 @@
+# pyright: basic
+"""One stage in one process: load the model, measure it, train it, measure it again, hand it on.
+
+Everything that is written is written by rank 0, into the run directory that the process which started this one holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from gift_dsl.artifacts.checkpoints import latest, prune, seal
+from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.artifacts.lines import Lines, read_lines
+from gift_dsl.artifacts.trajectories import write_shard
+from gift_dsl.engines.frozen import frozen_copy
+from gift_dsl.engines.load import load_policy, load_tokenizer
+from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.plan import JsonMap, ModelPlan, OpponentPlan, Plan, StagePlan, leaves
+from gift_dsl.play.seats import ModelPlayer, model_player
+from gift_dsl.players.keys import resolve_key
+from gift_dsl.players.make import Services, host_limits
+from gift_dsl.players.network import Network
+from gift_dsl.players.usage import Budget, Usage
+from gift_dsl.records import Group, StepRecord
+from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
+from gift_dsl.run.models import find_in_run, find_start, hand_on, make_start, stage_model
+from gift_dsl.run.progress import StageProgress
+from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
+from gift_dsl.settings import load_key_bindings
+from gift_dsl.train.job import Hooks, StageJob
+from gift_dsl.train.team import Team
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Session:
+    """A process of a stage, and what it knows of the run so far.
+
+    Attributes:
+        run, plan: the run.
+        state: of accelerate: rank, device, number of processes.
+        stop: why the stage is to end now, as the signal handler noted it.
+        budget: of HTTP players, earlier sessions counted.
+        wall_s: of earlier sessions.
+        policy_tokens: of earlier stages and sessions.
+        started: of this session, on the monotonic clock.
+    """
+
+    run: RunDirectory
+    plan: Plan
+    state: Any
+    stop: list[str]
+    budget: Budget
+    wall_s: float = 0.0
+    policy_tokens: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def team(self) -> Team:
+        """The processes."""
+        return Team(self.state.process_index, self.state.num_processes, lambda value: gather_object([value]))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes."""
+        return bool(self.state.is_main_process)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Of the whole run, earlier sessions included."""
+        return self.wall_s + time.monotonic() - self.started
+
+    def services(self) -> Services:
+        """Connections of their own for one event loop; the budget is shared."""
+        runtime = self.plan.runtime
+        limits = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
+        bindings = load_key_bindings()
+        return Services(
+            Network(limits),
+            budget=self.budget,
+            base_urls=runtime.base_urls,
+            find_key=lambda env, url: resolve_key(env, url, bindings),
+        )
+
+
+def open_session(run: RunDirectory, stop: list[str]) -> Session:
+    """This process's place among those of the run, and what was used before it started."""
+    plan = run.plan
+    torch.set_num_threads(int(run.lock["threads"]))  # of the first session: other numbers round differently
+    state = PartialState(cpu=not torch.cuda.is_available())
+    last: dict[str, Any] = {}
+    tokens = 0.0
+    for record in read_lines(run.metrics):
+        last = record
+        tokens += record.get("policy_tokens") or 0.0
+    used = {name: Usage.from_json(values) for name, values in last.get("usage", {}).items()}
+    limits = plan.runtime.limits
+    budget = Budget(opponent_usd=limits.get("opponent_usd"), opponent_calls=limits.get("opponent_calls"), used=used)
+    return Session(run, plan, state, stop, budget, wall_s=last.get("wall_s", 0.0), policy_tokens=tokens)
+
+
+def run_stage(session: Session, index: int) -> str | None:
+    """Train a stage, from its last checkpoint if there is one.
+
+    Args:
+        session: of this process.
+        index: of the stage in the plan, counted from 0.
+
+    Returns:
+        Why it was stopped before its end; None when it is done and its model is handed on.
+
+    Raises:
+        MachineError: a file, dataset, model, key or endpoint is missing.
+        GiftError: training failed; says why.
+    """
+    return _Stage(session, index).run()
+
+
+class _Stage:
+    def __init__(self, session: Session, index: int) -> None:
+        self.session, self.index = session, index
+        self.run_directory, self.plan = session.run, session.plan
+        self.stage: StagePlan = session.plan.stages[index]
+        self.folder = self.run_directory.checkpoints / self.stage.name
+        self.probes: list[tuple[int, float]] = []
+        self.reason: str | None = None
+        if session.is_main:
+            make_start(self.run_directory, self.plan, {game.name: self._rows(game) for game in self.plan.games})
+        session.state.wait_for_everyone()
+        source = find_start(self.run_directory, self.plan, index)
+        model = self.plan.model
+        thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
+        self.engine = load_policy(model, source, device=session.state.device, thinking=thinking)
+        self.tokenizer = load_tokenizer(model, source)
+        self.policy = model_player("policy", self.engine)
+        self._start: ModelPlayer | None = None
+        self._needs_start = any(opponent.type == "snapshot" for opponent in self.plan.opponents)
+        if self._needs_start:
+            self._start = model_player("start", self.engine.sibling(frozen_copy(self.engine.model)))
+        self._local: dict[str, ModelPlayer] = {}
+
+    def _rows(self, game: Any) -> Any:
+        return rows_of(game, "train", Path(self.plan.runtime.folder))
+
+    def run(self) -> str | None:
+        found = latest(self.folder)
+        done = 0 if found is None else int(found.state["step"])
+        self.progress = StageProgress(self.stage.name, self._total(), done, shown=self.session.is_main)
+        try:
+            self._examine("before")
+            self._restore_probes(done)
+            self._train(None if found is None else found.path)
+            self.reason = self._agreed(self.reason)
+            if self.reason is not None:
+                return self.reason
+            self._examine("after")
+        finally:
+            self.progress.close()
+        if self.session.is_main:
+            hand_on(self.run_directory, self.stage.name, self.engine.model, self.tokenizer)
+        self.session.state.wait_for_everyone()
+        return None
+
+    def _total(self) -> int:
+        return self.stage.until.max_steps
+
+    def _agreed(self, reason: str | None) -> str | None:
+        return next((one for one in self.session.team.gather(reason) if one is not None), None)
+
+    # ── training ──
+
+    def _train(self, resume_from: Path | None) -> None:
+        names = tuple(dict.fromkeys(leaf.game for leaf in leaves(self.stage.play)))
+        services = self.session.services()
+        seated = seated_names(self.plan, names)
+        job = StageJob(
+            plan=self.plan,
+            stage=self.stage,
+            index=self.index,
+            engine=self.engine,
+            tokenizer=self.tokenizer,
+            folder=self.folder,
+            rank=self.session.state.process_index,
+            processes=self.session.state.num_processes,
+            resume_from=resume_from,
+            hooks=Hooks(
+                on_groups=self._on_groups,
+                on_step=self._on_step,
+                should_stop=self._should_stop,
+                on_checkpoint=self._on_checkpoint,
+                probe=self._probe,
+                is_done=self._is_good_enough,
+            ),
+            games=table_games(self.plan, names, "train"),
+            players=bind(seated, self.plan, services, self.policy, self._load_local),
+            snapshots=tuple(
+                item.name for item in self.plan.opponents if item.type == "snapshot" and item.name in seated
+            ),
+            closing=(services.network.aclose,),
+        )
+        with Lines(self.run_directory.metrics) as self.metrics:
+            _trainer_of(self.stage)(job)
+
+    def _on_groups(self, step: int, groups: Sequence[Group]) -> None:
+        output = self.plan.runtime.output
+        if not self.session.is_main or output["trajectories"] == "none":
+            return
+        kept = groups if output["trajectories"] == "all" else groups[: output["trajectory_sample"]]
+        if kept:
+            write_shard(self.run_directory, self.index, self.stage.name, step, kept)
+
+    def _on_step(self, record: StepRecord) -> None:
+        usage = {name: one.to_json() for name, one in self.session.budget.usages().items()}
+        self.session.policy_tokens += record.metrics.get("policy_tokens", 0.0)
+        line = {
+            "stage_index": self.index,
+            "stage": record.stage,
+            "step": record.step,
+            "wall_s": round(self.session.elapsed_s, 3),
+            **record.metrics,
+            "usage": usage,
+        }
+        self.metrics.append(line)
+        self.progress.step(record)
+        self.run_directory.set_status(_status("running", record.stage, record.step))
+
+    def _should_stop(self) -> str | None:
+        limits = self.plan.runtime.limits
+        hours, tokens = limits.get("wall_hours"), limits.get("policy_tokens")
+        if self.session.stop:
+            self.reason = self.session.stop[0]
+        elif hours is not None and self.session.elapsed_s >= hours * 3600:
+            self.reason = f"`limits.wall_hours: {hours:g}` is reached"
+        elif tokens is not None and self.session.policy_tokens >= tokens:
+            self.reason = f"`limits.policy_tokens: {tokens}` is reached"
+        return self.reason
+
+    def _on_checkpoint(self, folder: Path, state: JsonMap) -> None:
+        seal(folder, state)
+        prune(self.folder, int(self.plan.runtime.output["keep_checkpoints"]))
+
+    # ── measuring ──
+
+    def _examiner(self) -> Examiner:
+        def start() -> ModelPlayer:
+            assert self._start is not None
+            return self._start
+
+        services = self.session.services()
+        return Examiner(self.plan, self.policy, services, self._load_local, start)
+
+    def _examine(self, when: str) -> None:
+        """Before or after the stage; what the stage before found with the same weights is not played again."""
+        request = stage_request(self.plan, self.stage)
+        path = self.run_directory.evaluation / f"{self.stage.name}-{when}.json"
+        if request is None or path.is_file():
+            return
+        if when == "before" and self.index and self._copy_before(request, path):
+            return
+        self.progress.note(f"{self.stage.name}: {when} the stage, {request.rounds} rounds of each game on dev")
+        result = self._examiner().measure(self.stage, request, self.session.team)
+        if self.session.is_main:
+            write_result(path, result, {"stage": self.stage.name, "when": when})
+        self.session.state.wait_for_everyone()
+
+    def _copy_before(self, request: Any, path: Path) -> bool:
+        """Where the stage before played the same games under the same prompts, its `after` is this `before`."""
+        former = self.plan.stages[self.index - 1]
+        found = read_result(self.run_directory.evaluation / f"{former.name}-after.json")
+        if found is None or (former.play, former.system_prompt) != (self.stage.play, self.stage.system_prompt):
+            return False
+        if set(found["games"]) != set(request.games):
+            return False
+        if self.session.is_main:
+            from gift_dsl.artifacts.files import json_text, write_whole
+
+            chains = {self.stage.name: found["chains"][former.name]} if former.name in found["chains"] else {}
+            plays = [{**one, "chain": one["chain"] and self.stage.name} for one in found["plays"]]
+            document = {**found, "stage": self.stage.name, "when": "before", "chains": chains, "plays": plays}
+            write_whole(path, json_text(document))
+        self.session.state.wait_for_everyone()
+        return True
+
+    def _probe(self, done: int) -> None:
+        request = due_probe(self.plan, self.stage, done)
+        if request is None:
+            return
+        result = self._examiner().measure(self.stage, request, self.session.team)
+        rates = {score.game: score.total.rate for score in result.games if score.total.rate is not None}
+        self._note_probe(done, rates)
+        if self.session.is_main:
+            path = self.run_directory.evaluation / f"{self.stage.name}-step-{done:06d}.json"
+            write_result(path, result, {"stage": self.stage.name, "when": "probe", "step": done})
+            said = "  ".join(f"{game} {rate:.3f}" for game, rate in rates.items())
+            self.progress.note(f"{self.stage.name}: probe after step {done}  {said}")
+
+    def _note_probe(self, done: int, rates: dict[str, float]) -> None:
+        until = self.stage.until
+        if until.success_game is not None and until.success_game in rates:
+            self.probes.append((done, rates[until.success_game]))
+
+    def _restore_probes(self, done: int) -> None:
+        """Earlier probes of the stage, so that a resumed run ends where the unbroken one would."""
+        for path in sorted(self.run_directory.evaluation.glob(f"{self.stage.name}-step-*.json")):
+            found = read_result(path)
+            if found is None or found["step"] > done:
+                continue
+            rates = {game: score["rate"] for game, score in found["games"].items() if score["rate"] is not None}
+            self._note_probe(found["step"], rates)
+
+    def _is_good_enough(self) -> bool:
+        until = self.stage.until
+        if until.success_at_least is None or until.success_patience is None:
+            return False
+        last = [rate for _, rate in self.probes[-until.success_patience :]]
+        return len(last) == until.success_patience and min(last) >= until.success_at_least
+
+    # ── models ──
+
+    def _load_local(self, opponent: OpponentPlan) -> ModelPlayer:
+        """The engine of a frozen opponent, loaded once for training and probes."""
+        if opponent.name not in self._local:
+            engine = load_opponent(self.plan, opponent, self.session.state.device)
+            self._local[opponent.name] = model_player(
+                opponent.name,
+                engine,
+                temperature=opponent.params["temperature"],
+                max_tokens=opponent.params["max_tokens"],
+            )
+        return self._local[opponent.name]
+
+
+def load_opponent(plan: Plan, opponent: OpponentPlan, device: Any) -> TransformersEngine:
+    """The engine of a `local` opponent.
+
+    Raises:
+        MachineError: its model is not there.
+    """
+    from dataclasses import replace
+
+    from gift_dsl.engines.load import find_source
+
+    params, folder = opponent.params, Path(plan.runtime.folder)
+    from_run: Any = params.get("from_run") or {}
+    model: ModelPlan = replace(
+        plan.model,
+        source=params.get("source"),
+        revision=params.get("revision"),
+        from_run=from_run.get("run"),
+        from_step=from_run.get("step"),
+        tokenizer=None,
+        chat_template=None,
+        lora=None,
+        tiny=None,
+    )
+    if model.from_run is not None:
+        source = str(find_in_run(model, folder / str(plan.runtime.output["dir"])))
+    else:
+        source = find_source(model, folder)
+    engine = load_policy(model, source, device=device)
+    engine.model.requires_grad_(False)
+    return engine
+
+
+def is_done(run: RunDirectory, stage: str) -> bool:
+    """Whether a stage has handed on its model."""
+    return stage_model(run, stage).is_dir()
+
+
+def _status(state: Any, stage: str, step: int) -> Any:
+    from gift_dsl.artifacts.status import Status
+
+    return Status(state, stage, step)
+
+
+def _trainer_of(stage: StagePlan) -> Callable[[StageJob], None]:
+    """Imported here: each trainer takes a while."""
+    if stage.type == "grpo":
+        from gift_dsl.train.grpo import train_grpo
+
+        return train_grpo
+    if stage.type == "sft":
+        from gift_dsl.train.sft import train_sft
+
+        return train_sft
+    from gift_dsl.train.glow import train_glow
+
+    return train_glow
