@@ -1,0 +1,325 @@
+"""CommonGen: is a model's sentence at least as good as one that a person wrote? A judge says so, pair by pair.
+
+The protocol is that of AllenAI's CommonGen-Eval (pairwise against human references, a tie counts for the model) as
+the GIFT paper uses it: one reference drawn for each item. `order: random` shows the pair in one random order; `both`
+asks twice, which takes the judge's preference for a place out of the score and measures it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+from gift_dsl.errors import GiftError
+from gift_dsl.evaluate import gift_v1
+from gift_dsl.evaluate.subject import ask
+from gift_dsl.plan import digest
+from gift_dsl.players.openai import OpenAIPlayer
+from gift_dsl.rng import stream
+from gift_dsl.seat import Player, PlayerFault
+
+Choice = Literal["A", "B", "tie"]
+Verdict = Literal["win", "tie", "lose"]
+Order = Literal["random", "both"]
+
+_MAX_TRIES: Final = 3
+_UNDER_WAY: Final = 64
+_MOST_UNREADABLE: Final = 0.2
+_SAID: Final = r"[\s\"'*`(\[]*(?:(?i:model|sentence)\s+)?[\"'*`(\[]*(?P<said>A|B|(?i:tie))(?![A-Za-z0-9])"
+_END: Final = r"[\"'*`)\]]*(?:\s*$|\s*[.,:;\n–—-])"
+_OPENS: Final = re.compile(rf"^{_SAID}{_END}")
+_DECLARED: Final = re.compile(rf"\b(?i:answer|choice|verdict|winner)[\"'*`]*(?:\s+is\b|\s*:)+{_SAID}{_END}")
+_SENTENCE: Final = re.compile(
+    r"^(?:(?i:it is|it's) a (?P<tie>(?i:tie))|(?:(?i:model|sentence)\s+)?(?P<said>[AB]) is (?:the )?better)\b"
+)
+_PARTS: Final = {"N": "noun", "V": "verb", "A": "adjective"}
+
+_PROMPT: Final = """Two writers were given the same concepts and asked for one short, simple sentence that uses all of them and describes a common scene of daily life.
+
+Concepts: {concepts}
+
+A: {first}
+
+B: {second}
+
+Which sentence is better?
+- It should describe an everyday scene, and use every concept naturally and as the stated part of speech.
+- A sentence that uses all concepts is better than one that does not.
+- Of two sentences about the same scene the simpler and shorter one is better.
+- If neither is better, it is a tie.
+
+Reply with one word and nothing else: A, B or tie."""  # noqa: E501 - the lines of a prompt are its own
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is judged.
+
+    Attributes:
+        key: names the item.
+        concepts: with parts of speech (`dog_N`).
+        candidate: the model's sentence.
+        reference: a person's.
+    """
+
+    key: str
+    concepts: tuple[str, ...]
+    candidate: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of a pair.
+
+    Attributes:
+        verdicts: for the candidate, one an order that was asked; None where the judge said nothing readable.
+        replies: its words, in the same order.
+        places: where the candidate stood, in the same order; the first one was drawn.
+    """
+
+    verdicts: tuple[Verdict | None, ...]
+    replies: tuple[str, ...]
+    places: tuple[Literal["A", "B"], ...]
+
+    @property
+    def score(self) -> float | None:
+        """Mean of 1 for a win or a tie and 0 for a loss; None where a verdict is missing."""
+        known = [verdict for verdict in self.verdicts if verdict is not None]
+        return sum(one != "lose" for one in known) / len(known) if len(known) == len(self.verdicts) else None
+
+    @property
+    def is_consistent(self) -> bool | None:
+        """Whether both orders brought the same verdict; None where only one was asked or one is missing."""
+        return None if len(self.verdicts) < 2 or None in self.verdicts else len(set(self.verdicts)) == 1
+
+    @property
+    def gift_v1_score(self) -> float:
+        """What the paper's script makes of the first reply: all but the candidate's letter and `tie` is a loss."""
+        return float(gift_v1.read_verdict(self.replies[0]) in (self.places[0], "tie"))
+
+
+class Judge(Protocol):
+    """Compares two sentences."""
+
+    @property
+    def name(self) -> str:
+        """Stands beside every score."""
+        ...
+
+    @property
+    def is_model(self) -> bool:
+        """Whether its scores may be called CommonGen: False of the offline stand-in."""
+        ...
+
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
+        """Its words on sentence A (`first`) and B (`second`), and what they mean."""
+        ...
+
+
+class ReplyCache:
+    """What judges said, one JSON line each, by (judge, prompt): nobody pays twice."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._replies = dict(_cached(path))
+
+    def get(self, key: str) -> str | None:
+        """The reply of a key; None if there is none."""
+        return self._replies.get(key)
+
+    def put(self, key: str, reply: str) -> None:
+        """Keep a reply and hand it to the operating system."""
+        self._replies[key] = reply
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            # a line break first: a line that a crash has cut must not swallow this one
+            file.write("\n" + json.dumps({"key": key, "reply": reply}, ensure_ascii=False) + "\n")
+
+
+class ModelJudge:
+    """A model behind a chat API.
+
+    A reply that is no verdict is asked for again, at most `_MAX_TRIES` times in all; only readable ones are cached.
+
+    Args:
+        player: who is asked.
+        seed: of a player that draws by itself.
+        cache: of replies; None: none.
+    """
+
+    is_model = True
+
+    def __init__(self, player: Player, seed: int, cache: ReplyCache | None = None) -> None:
+        self._player, self._seed, self._cache = player, seed, cache
+
+    @property
+    def name(self) -> str:
+        """The model as its server knows it, where that is known."""
+        return self._player.chat.model if isinstance(self._player, OpenAIPlayer) else self._player.name
+
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
+        """Its words, and what they mean: None after all tries. A fault of the endpoint is no verdict either."""
+        prompt = judge_prompt(concepts, first, second)
+        cached = self._cache.get(self._key(prompt)) if self._cache is not None else None
+        if cached is not None:
+            return cached, read_choice(cached)
+        reply = ""
+        for attempt in range(_MAX_TRIES):
+            try:
+                reply = await ask(self._player, prompt, stream(self._seed, "eval", "judge", key, attempt))
+            except PlayerFault as fault:  # the player has tried again by itself
+                return f"[{fault}]", None
+            choice = read_choice(reply)
+            if choice is not None:
+                if self._cache is not None:
+                    self._cache.put(self._key(prompt), reply)
+                return reply, choice
+        return reply, None
+
+    def _key(self, prompt: str) -> str:
+        player = self._player
+        how = player.chat.body(()) if isinstance(player, OpenAIPlayer) else player.name
+        return digest("gift-judge/1", {"judge": how, "prompt": prompt})
+
+
+class StandInJudge:
+    """For trying things without a network: it counts words. Its scores are never called CommonGen.
+
+    The sentence that contains more of the concepts is better, then the shorter one.
+    """
+
+    name = "offline stand-in (coverage, then brevity)"
+    is_model = False
+
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
+        """A, B or tie."""
+        ranks = [(-coverage(concepts, sentence), len(sentence.split())) for sentence in (first, second)]
+        choice: Choice = "tie" if ranks[0] == ranks[1] else "A" if ranks[0] < ranks[1] else "B"
+        return choice, choice
+
+
+async def judge_pairs(
+    judge: Judge,
+    pairs: Sequence[Pair],
+    *,
+    order: Order,
+    seed: int,
+    on_done: Callable[[int], None] = lambda done: None,
+) -> list[Judged]:
+    """What a judge says of each pair; many calls under way at once.
+
+    Raises:
+        GiftError: more than a fifth of the verdicts cannot be read: this judge judges nothing. What it said is in the
+            cache.
+    """
+    gate, done = asyncio.Semaphore(_UNDER_WAY), 0
+
+    async def one(pair: Pair) -> Judged:
+        nonlocal done
+        coin = stream(seed, "eval", "judge", "order", pair.key).random() < 0.5
+        firsts = (coin,) if order == "random" else (coin, not coin)
+        async with gate:
+            said = [await _one_order(judge, pair, is_first) for is_first in firsts]
+        done += 1
+        on_done(done)
+        verdicts: tuple[Verdict | None, ...] = tuple(verdict for _, verdict in said)
+        replies = tuple(reply for reply, _ in said)
+        return Judged(verdicts, replies, tuple("A" if is_first else "B" for is_first in firsts))
+
+    judged = await asyncio.gather(*(one(pair) for pair in pairs))
+    _check_readable(judge, judged)
+    return judged
+
+
+def draw_reference(references: Sequence[str], seed: int, key: str) -> str:
+    """The reference that an item is compared with."""
+    return stream(seed, "eval", "judge", "reference", key).choice(references)
+
+
+def judge_prompt(concepts: Sequence[str], first: str, second: str) -> str:
+    """What a judge is asked."""
+    return _PROMPT.format(
+        concepts=", ".join(map(readable_concept, concepts)), first=first.strip(), second=second.strip()
+    )
+
+
+def read_choice(reply: str) -> Choice | None:
+    """What a judge said: the choice that its reply is or opens with, else the one that it declares (`Answer: B`).
+
+    Everything else is no verdict: a text that merely names a letter, the article at its beginning (`A better sentence
+    …`), two different declarations.
+    """
+    text = reply.strip()
+    found = [match for match in (_OPENS.match(text), _SENTENCE.match(text)) if match]
+    choices: set[Choice] = {_choice(match) for match in found or _DECLARED.finditer(text)}
+    return choices.pop() if len(choices) == 1 else None
+
+
+def coverage(concepts: Sequence[str], sentence: str) -> int:
+    """How many concepts a sentence contains, by the first letters of its words."""
+    words = re.findall(r"[a-z]+", sentence.lower())
+    stems = [_stem(concept) for concept in concepts]
+    return sum(any(word.startswith(stem) for word in words) for stem in stems)
+
+
+def consistency(judged: Sequence[Judged]) -> float | None:
+    """Share of the pairs asked in both orders that got one verdict; None where there are none."""
+    known = [one.is_consistent for one in judged if one.is_consistent is not None]
+    return sum(known) / len(known) if known else None
+
+
+async def _one_order(judge: Judge, pair: Pair, is_first: bool) -> tuple[str, Verdict | None]:
+    texts = (pair.candidate, pair.reference) if is_first else (pair.reference, pair.candidate)
+    reply, choice = await judge.compare(pair.concepts, *texts, f"{pair.key}/{'AB'[not is_first]}")
+    if choice is None:
+        return reply, None
+    if choice == "tie":
+        return reply, "tie"
+    return reply, "win" if (choice == "A") == is_first else "lose"
+
+
+def _check_readable(judge: Judge, judged: Sequence[Judged]) -> None:
+    said = [(reply, verdict) for one in judged for reply, verdict in zip(one.replies, one.verdicts, strict=True)]
+    unreadable = [reply for reply, verdict in said if verdict is None]
+    if len(unreadable) > _MOST_UNREADABLE * len(said):
+        shown = " ".join(unreadable[0].split())[:80] or "nothing"
+        raise GiftError(
+            f"the judge `{judge.name}` gave no verdict in {len(unreadable)} of {len(said)} comparisons; expected `A`, "
+            f"`B` or `tie`, found for example: {shown}"
+        )
+
+
+def _choice(match: re.Match[str]) -> Choice:
+    said = match["said"]
+    return "A" if said == "A" else "B" if said == "B" else "tie"
+
+
+def readable_concept(concept: str) -> str:
+    """`dog_N` as `dog (noun)`."""
+    word, mark, part = concept.rpartition("_")
+    return f"{word} ({_PARTS.get(part, part)})" if mark else concept
+
+
+def _stem(concept: str) -> str:
+    """Enough of a word to know its forms by: `use` of `using`, `carri` is missed."""
+    word = concept.rpartition("_")[0] or concept
+    return word.lower().removesuffix("e") if len(word) > 3 else word.lower()
+
+
+def _cached(path: Path) -> list[tuple[str, str]]:
+    if not path.is_file():
+        return []
+    found: list[tuple[str, str]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row: Mapping[str, Any] = json.loads(line)
+            found.append((row["key"], row["reply"]))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

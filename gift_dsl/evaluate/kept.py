@@ -1,0 +1,81 @@
+"""Answers on disk: what was paid for once is not asked for again after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gift_dsl.evaluate.subject import Answer, Question, prompt_hash
+
+
+class KeptAnswers:
+    """One JSON line for each answer, appended as it comes; the first line says what all of them belong to.
+
+    A file of another evaluation is begun anew; a line that a crash has cut is dropped. Faults are not kept. Use it as
+    a context manager.
+
+    Args:
+        path: of the file; made with its folder.
+        digest: of everything that the answers depend on besides their prompt.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._answers = _read(path, digest)
+        draft = path.with_name(path.name + ".new")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps({"schema": "gift-answers/1", "digest": digest}) + "\n")
+            file.writelines(_line(key, answer) for key, answer in self._answers.items())
+        draft.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def find(self, questions: Sequence[Question]) -> dict[int, Answer]:
+        """Answers that are here, by index of their question."""
+        keys = [_key(question) for question in questions]
+        return {index: self._answers[key] for index, key in enumerate(keys) if key in self._answers}
+
+    def add(self, questions: Sequence[Question], answers: Mapping[int, Answer]) -> None:
+        """Keep answers, by index of their question, and hand them to the operating system."""
+        for index, answer in answers.items():
+            if answer.fault is None:
+                self._answers[_key(questions[index])] = answer
+                self._file.write(_line(_key(questions[index]), answer))
+        self._file.flush()
+
+
+def _key(question: Question) -> str:
+    name = "/".join(map(str, question.key))
+    rest = f"{question.max_tokens} {question.temperature!r} {list(question.until)}"
+    return f"{name} {prompt_hash(question.prompt)} {rest}"
+
+
+def _line(key: str, answer: Answer) -> str:
+    row = {"key": key, "text": answer.text, "truncated": answer.truncated}
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _read(path: Path, digest: str) -> dict[str, Answer]:
+    if not path.is_file():
+        return {}
+    rows = [row for line in path.read_bytes().split(b"\n") if (row := _row(line)) is not None]
+    if not rows or rows[0].get("digest") != digest:
+        return {}
+    return {row["key"]: Answer(row["text"], row["truncated"]) for row in rows[1:]}
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        return json.loads(line) if line else None
+    except ValueError:
+        return None
