@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -172,6 +173,14 @@ def test_a_run_without_its_plan_or_lock_is_named_when_they_are_read(tmp_path):
         _ = run.lock
 
 
+def test_the_page_names_every_place_of_a_run(tmp_path):
+    run = make_run(tmp_path)
+    page = (Path(__file__).parent.parent.parent / "docs" / "run_directory.md").read_text(encoding="utf-8")
+    places = [value for name in dir(run) if isinstance(value := getattr(run, name), Path) and name != "path"]
+    assert len(places) == 14
+    assert [place.name for place in places if f"`{place.name}" not in page] == []
+
+
 # ── status ──
 
 
@@ -268,6 +277,14 @@ def test_a_rank_that_outlives_its_killed_command_keeps_the_next_one_away(tmp_pat
     with run.hold(), run.join(), run.join():
         assert run.holder().pid == os.getpid()
     assert run.holder() is None
+
+
+def test_a_rank_does_not_join_while_another_command_takes_the_run(tmp_path):
+    run = make_run(tmp_path)
+    with (run.path / ".ranks").open("w") as taking:
+        fcntl.flock(taking, fcntl.LOCK_EX)
+        with pytest.raises(MachineError, match="is being taken by another command"), run.join():
+            pass
 
 
 def test_a_holder_that_has_not_signed_yet_is_another_process(tmp_path):

@@ -68,6 +68,7 @@ def test_a_record_is_readable_before_the_file_is_closed(tmp_path):
         opened.append({"step": 0})
         assert list(read_lines(tmp_path / "a.jsonl")) == [{"step": 0}]
         opened.sync()
+        opened.close()
 
 
 def test_numbers_that_are_not_finite_are_null_in_strict_json(tmp_path):
