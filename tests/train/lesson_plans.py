@@ -25,8 +25,8 @@ games:
   matrix: {{type: matrix_games, permute: reverse, prompt: {{wording: compact}}}}
   ttt: {{type: tictactoe, opponents: random, prompt: {{wording: compact}}}}
   spy: {{type: whos_the_spy, opponents: clue, pairs: [{{first: lamp, second: candle}}], prompt: {{wording: compact}}}}
-  chain: {{all_of: [sum, matrix, ttt, spy]{chain}}}
-rollout: {{max_tokens_per_turn: 6}}
+  chain: {{all_of: [sum, matrix, ttt, spy{chain}}}
+rollout: {{max_tokens_per_turn: {max_tokens}}}
 resources: {{micro_batch_size: {micro}}}
 output: {{save_every: {save_every}}}
 stages:
@@ -45,7 +45,8 @@ def plan_of(**changes):
     said = {
         "seed": 1,
         "precision": "fp32",
-        "chain": "",
+        "chain": "]",
+        "max_tokens": 6,
         "micro": 4,
         "save_every": 20,
         "type": "sft",
