@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -262,10 +263,9 @@ def read_choice(reply: str) -> Choice | None:
 
 
 def coverage(concepts: Sequence[str], sentence: str) -> int:
-    """How many concepts a sentence contains, by the first letters of its words."""
+    """How many concepts a sentence contains in a regular form (`use`: `uses`, `used`, `using`; `ran` is missed)."""
     words = re.findall(r"[a-z]+", sentence.lower())
-    stems = [_stem(concept) for concept in concepts]
-    return sum(any(word.startswith(stem) for word in words) for stem in stems)
+    return sum(any(_forms(concept).fullmatch(word) for word in words) for concept in concepts)
 
 
 def consistency(judged: Sequence[Judged]) -> float | None:
@@ -306,10 +306,14 @@ def readable_concept(concept: str) -> str:
     return f"{word} ({_PARTS.get(part, part)})" if mark else concept
 
 
-def _stem(concept: str) -> str:
-    """Enough of a word to know its forms by: `use` of `using`, `carri` is missed."""
-    word = concept.rpartition("_")[0] or concept
-    return word.lower().removesuffix("e") if len(word) > 3 else word.lower()
+@lru_cache(maxsize=4096)
+def _forms(concept: str) -> re.Pattern[str]:
+    word = (concept.rpartition("_")[0] or concept).lower()
+    bases = [f"{word}(?:s|es|d|r|rs)?"]
+    bases += [f"{base}(?:ed|ers?|ings?)" for base in {word.removesuffix("e"), word + word[-1:]}]
+    if word.endswith("y"):
+        bases.append(f"{word[:-1]}i(?:es|ed|ers?)")
+    return re.compile("|".join(bases))
 
 
 def _cached(path: Path) -> list[tuple[str, str]]:
