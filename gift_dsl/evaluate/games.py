@@ -186,7 +186,7 @@ async def evaluate_games(arena: Arena, request: GamesRequest, on_progress: OnPro
         raise ValueError(f"rounds and at_once are at least 1: {request.rounds}, {request.at_once}")
     hall = _Hall(arena, request, on_progress or _tell_nobody)
     with kept_generators():
-        games = [(await hall.play(name, None, hall.alone(name)))[0] for name in request.games]
+        games = [(await hall.play(name, None, alone(hall.games[name])))[0] for name in request.games]
         chains = {name: tuple(await hall.play(name, name, node)) for name, node in request.chains.items()}
     return GamesResult(request, tuple(games), chains)
 
@@ -207,26 +207,36 @@ def _sorted(rounds: Iterable[Round]) -> tuple[Round, ...]:
     return tuple(sorted(rounds, key=lambda one: (one.number, one.seat)))
 
 
+def make_table(arena: Arena, request: GamesRequest) -> Table:
+    """The table that a request is played at."""
+    games = {name: _with_opponent(game, request.opponents.get(name)) for name, game in arena.games.items()}
+    return Table(
+        games=games,
+        policy=arena.policy,
+        players=arena.players,
+        system_prompt=arena.system_prompt,
+        max_context=arena.max_context,
+        evaluation=Evaluation(request.temperature, request.max_tokens, request.max_replays),
+    )
+
+
+def eval_keys(request: GamesRequest) -> Keys:
+    """What every stream of an evaluation has in its name."""
+    return Keys(request.seed, request.split, _STAGE, 0, ("eval",))
+
+
+def alone(game: TableGame) -> Leaf:
+    """A game as the only part, played as the plan says for evaluation."""
+    return Leaf(game.plan.name, game.plan.name, ((0, 1.0),), game.plan.max_turns, game.plan.rollout)
+
+
 class _Hall:
     """An arena that is ready for one request."""
 
     def __init__(self, arena: Arena, request: GamesRequest, on_progress: OnProgress) -> None:
         self.request, self.on_progress = request, on_progress
-        self.keys = Keys(request.seed, request.split, _STAGE, 0, ("eval",))
-        self.games = {name: _with_opponent(game, request.opponents.get(name)) for name, game in arena.games.items()}
-        self.table = Table(
-            games=self.games,
-            policy=arena.policy,
-            players=arena.players,
-            system_prompt=arena.system_prompt,
-            max_context=arena.max_context,
-            evaluation=Evaluation(request.temperature, request.max_tokens, request.max_replays),
-        )
-
-    def alone(self, name: str) -> Leaf:
-        """A game as the only part, played as the plan says for evaluation."""
-        plan = self.games[name].plan
-        return Leaf(name, name, ((0, 1.0),), plan.max_turns, plan.rollout)
+        self.table, self.keys = make_table(arena, request), eval_keys(request)
+        self.games = self.table.games
 
     async def play(self, name: str, chain: str | None, node: Node) -> list[GameScore]:
         """One score for each label, in the order written."""
