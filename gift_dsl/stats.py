@@ -7,13 +7,12 @@ without importing numpy or scipy. Confidences are two-sided, in (0, 1).
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist, fmean, variance
 from typing import Final
-
-from gift_dsl.rng import stream
 
 Interval = tuple[float, float]
 """Lower and upper bound."""
@@ -149,7 +148,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def paired_bootstrap(
-    differences: Sequence[Sequence[float]], seed: int, *, resamples: int = 10_000, confidence: float = 0.95
+    differences: Sequence[Sequence[float]], rng: random.Random, *, resamples: int = 10_000, confidence: float = 0.95
 ) -> Difference:
     """The mean difference of pairs in clusters: percentile interval of whole clusters drawn again (Efron 1979).
 
@@ -158,7 +157,7 @@ def paired_bootstrap(
 
     Args:
         differences: second minus first, for each pair of each cluster (an instance); empty clusters are left out.
-        seed: of the draws.
+        rng: a stream of `gift_dsl.rng`.
         resamples: of each kind.
         confidence: two-sided, in (0, 1).
 
@@ -173,7 +172,7 @@ def paired_bootstrap(
         raise ValueError("a paired comparison needs at least two instances")
     sums = np.array([math.fsum(cluster) for cluster in filled])
     sizes = np.array([len(cluster) for cluster in filled], dtype=float)
-    generator = np.random.default_rng(stream(seed, "bootstrap", len(filled)).getrandbits(128))
+    generator = np.random.default_rng(rng.getrandbits(128))
     estimate = float(sums.sum() / sizes.sum())
     means, flipped = np.empty(resamples), np.empty(resamples)
     for start in range(0, resamples, 500):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
+from gift_dsl.rng import stream
 from gift_dsl.stats import (
     clustered_mean,
     holm,
@@ -210,7 +211,10 @@ class TestPairs:
 
     def test_the_bootstrap_of_free_pairs_is_close_to_the_interval_of_t(self):
         values = np.random.default_rng(4).normal(0.2, 1, 400).tolist()
-        found, t = paired_bootstrap([[value] for value in values], 1), scipy_stats.ttest_1samp(values, 0)
+        found, t = (
+            paired_bootstrap([[value] for value in values], stream(1, "test")),
+            scipy_stats.ttest_1samp(values, 0),
+        )
         assert found.estimate == pytest.approx(np.mean(values))
         assert found.interval == pytest.approx(tuple(t.confidence_interval()), abs=0.01)
         assert found.p_value == pytest.approx(t.pvalue, abs=0.005)
@@ -218,22 +222,24 @@ class TestPairs:
     def test_pairs_of_one_instance_are_drawn_together(self):
         rng = random.Random(2)
         values = [rng.choice((-1.0, 0.0, 1.0)) for _ in range(200)]
-        low, high = paired_bootstrap([[value] * 4 for value in values], 1).interval
-        alone_low, alone_high = paired_bootstrap([[value] for value in values], 1).interval
+        low, high = paired_bootstrap([[value] * 4 for value in values], stream(1, "test")).interval
+        alone_low, alone_high = paired_bootstrap([[value] for value in values], stream(1, "test")).interval
         assert high - low == pytest.approx(alone_high - alone_low, rel=0.05)
 
     def test_flipping_signs_is_exact_for_few_instances(self):
         """All of five differences positive: 2 of 32 sign patterns are as extreme."""
-        assert paired_bootstrap([[1.0]] * 5, 1).p_value == pytest.approx(2 / 32, abs=0.01)
+        assert paired_bootstrap([[1.0]] * 5, stream(1, "test")).p_value == pytest.approx(2 / 32, abs=0.01)
 
-    def test_the_same_seed_draws_the_same(self):
-        values = [[0.3], [-0.2], [0.9]]
-        assert paired_bootstrap(values, 1) == paired_bootstrap(values, 1)
-        assert paired_bootstrap(values, 1).interval != paired_bootstrap([[1.0], [0.1], [0.2], [0.7]], 2).interval
+    def test_the_same_stream_draws_the_same(self):
+        rng = random.Random(2)
+        values = [[rng.gauss(0.1, 1)] for _ in range(40)]
+        first, again, other = (paired_bootstrap(values, stream(seed, "test")) for seed in (1, 1, 2))
+        assert first == again
+        assert first.interval != other.interval
 
     def test_one_instance_cannot_be_compared(self):
         with pytest.raises(ValueError, match="at least two instances"):
-            paired_bootstrap([[1.0, 0.0]], 1)
+            paired_bootstrap([[1.0, 0.0]], stream(1, "test"))
 
 
 class TestHolm:

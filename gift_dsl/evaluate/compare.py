@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.evaluate.scores import Round
+from gift_dsl.rng import stream
 from gift_dsl.stats import Difference, Interval, holm, mcnemar, paired_bootstrap, welch
 
 COMPARISON_SCHEMA: Final = "gift-comparison/1"
@@ -318,7 +319,8 @@ def _paired(
     if len(clusters) < 2:
         mean = fmean(clusters[0])
         return Difference(mean, (-1.0, 1.0), 1.0)
-    found = paired_bootstrap(clusters, question.seed, confidence=CONFIDENCE)
+    rng = stream(question.seed, "compare", question.game, *question.names)
+    found = paired_bootstrap(clusters, rng, confidence=CONFIDENCE)
     if question.measure == "success" and len(clusters) == len(keys):
         signs = Counter(cluster[0] for cluster in clusters)
         return replace(found, p_value=mcnemar(signs[-1.0], signs[1.0]))
