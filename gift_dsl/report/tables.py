@@ -1,0 +1,185 @@
+"""Tables for people: Markdown for issues and pages, LaTeX for papers. What they hold is plain data from JSON files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+Align = Literal["left", "right"]
+
+_LATEX: Final = re.compile(r"[\\&%$#_{}~^<>|]")
+_ESCAPES: Final[Mapping[str, str]] = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+_UNICODE: Final[Mapping[str, str]] = {"–": "--", "—": "---", "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$"}
+_SHOWN: Final = ("kind", "shots", "chat_template", "thinking", "temperature", "max_tokens", "judge", "order", "limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as text.
+
+    Attributes:
+        header: names of the columns.
+        rows: cells, as many as there are columns.
+        aligns: of the columns; the first is left and the others right where it is empty.
+        notes: sentences that belong below it.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    aligns: tuple[Align, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def alignment(self) -> tuple[Align, ...]:
+        """One for each column."""
+        numbers: tuple[Align, ...] = ("right",) * (len(self.header) - 1)
+        return self.aligns or ("left", *numbers)
+
+
+def to_markdown(table: Table) -> str:
+    """With pipes, padded so that it can be read as it is."""
+    cells = [[_markdown(cell) for cell in row] for row in (table.header, *table.rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(table.header))]
+    lines = [_markdown_line(row, widths, table.alignment) for row in cells]
+    rule = [
+        "-" * (width - 1) + (":" if a == "right" else "-") for width, a in zip(widths, table.alignment, strict=True)
+    ]
+    lines.insert(1, f"| {' | '.join(rule)} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in table.notes)]) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A `tabular` with the rules of booktabs; notes are comments below it."""
+    columns = "".join("r" if align == "right" else "l" for align in table.alignment)
+    rows = [" & ".join(map(_latex, row)) + r" \\" for row in (table.header, *table.rows)]
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", *(f"% {note}" for note in table.notes)]) + "\n"
+
+
+def benchmarks_table(result: Mapping[str, Any]) -> Table:
+    """Scores with intervals and protocols, the average last.
+
+    Args:
+        result: of `BenchmarksResult.to_json()`, or `benchmarks.json` of an evaluation.
+    """
+    rows = [row for name in result["results"] for row in _score_rows(result, "results", name)]
+    rows += [row for name in result["groups"] if name == "avg" for row in _score_rows(result, "groups", name)]
+    notes = tuple(f"{name}: {_protocol(one)}" for name, one in result["protocols"].items() if name in result["results"])
+    header = ("task", "score", "scoring", "%", "95 % interval", "items", "bad format", "unanswered")
+    aligns: tuple[Align, ...] = ("left", "left", "left", "right", "right", "right", "right", "right")
+    return Table(header, tuple(rows), aligns, notes)
+
+
+class Beside(Protocol):
+    """One column of ours beside a published one, per cent."""
+
+    @property
+    def column(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def paper(self) -> float:
+        """What is published."""
+        ...
+
+    @property
+    def paper_interval(self) -> tuple[float, float] | None:
+        """Of what is published."""
+        ...
+
+    @property
+    def ours(self) -> float | None:
+        """Our score."""
+        ...
+
+    @property
+    def our_interval(self) -> tuple[float, float] | None:
+        """Of our score."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the published one."""
+        ...
+
+
+def paper_table(name: str, columns: Sequence[Beside]) -> Table:
+    """Our scores beside a row of a paper. No difference is called one: protocols differ, and theirs is a single run."""
+    rows = tuple(
+        (
+            one.column,
+            _number(one.paper),
+            _ends(one.paper_interval),
+            _number(one.ours),
+            _ends(one.our_interval),
+            _number(None if one.ours is None else one.ours - one.paper, signed=True),
+        )
+        for one in columns
+    )
+    notes = tuple(f"{one.column}: {one.note}" for one in columns if one.note)
+    header = ("column", name, "its interval", "ours", "our interval", "difference")
+    return Table(header, rows, notes=(*notes, "Intervals of published cells assume independent items; a single run."))
+
+
+def _score_rows(result: Mapping[str, Any], place: str, name: str) -> list[tuple[str, ...]]:
+    values: Mapping[str, Any] = result[place][name]
+    columns = [column for column in values if "," in column and "_stderr," not in column]
+    return [_score_row(result, name, column, values[column]) for column in columns if _is_number(values[column])]
+
+
+def _score_row(result: Mapping[str, Any], name: str, column: str, value: float) -> tuple[str, ...]:
+    metric, _, scoring = column.partition(",")
+    ends: Sequence[float] | None = result["intervals"].get(name, {}).get(column)
+    counts: Mapping[str, int] = result["counts"].get(name, {}).get(scoring, {})
+    items = result["n-samples"].get(name, {}).get("effective", "")
+    shares = (str(counts.get("bad_format", 0)), str(counts.get("void", 0))) if counts else ("", "")
+    interval = None if ends is None else (100 * ends[0], 100 * ends[1])
+    shown = "ours" if counts and scoring == "none" else scoring
+    return (name, metric, shown, _number(100 * value), _ends(interval), str(items), *shares)
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    parts = [f"{key.replace('_', ' ')} {protocol[key]}" for key in _SHOWN if protocol.get(key) is not None]
+    template = protocol.get("template_hash")
+    return ", ".join([*parts, *([f"templates {template[:8]}"] if template else [])])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    return "" if value is None else f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f} – {ends[1]:.2f}"
+
+
+def _markdown(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|")
+
+
+def _markdown_line(row: Sequence[str], widths: Sequence[int], aligns: Sequence[Align]) -> str:
+    cells = [
+        cell.rjust(width) if align == "right" else cell.ljust(width)
+        for cell, width, align in zip(row, widths, aligns, strict=True)
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _latex(cell: str) -> str:
+    text = _LATEX.sub(lambda match: _ESCAPES.get(match[0], "\\" + match[0]), " ".join(cell.split()))
+    for sign, command in _UNICODE.items():
+        text = text.replace(sign, command)
+    return text

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from gift_dsl.report.tables import Table, benchmarks_table, paper_table, to_latex, to_markdown
+
+RESULT = {
+    "results": {
+        "mmlu": {"alias": "mmlu", "sample_len": 4, "acc,none": 0.5, "acc_stderr,none": 0.29, "acc,gift_v1": 0.25},
+        "commongen": {"win_tie,none": 0.75, "win_tie_stderr,none": "N/A"},
+    },
+    "groups": {"avg": {"alias": "avg", "avg,none": 0.6, "avg_stderr,none": 0.1}},
+    "intervals": {"mmlu": {"acc,none": [0.15, 0.85]}, "avg": {"avg,none": [0.4, 0.8]}},
+    "counts": {"mmlu": {"none": {"bad_format": 1, "correct": 2, "void": 1}, "gift_v1": {"correct": 1}}},
+    "n-samples": {"mmlu": {"original": 9, "effective": 4}},
+    "protocols": {
+        "mmlu": {"kind": "generative", "shots": 0, "temperature": 0.5, "template_hash": "0123456789", "limit": None}
+    },
+}
+
+
+@dataclass
+class Column:
+    column: str
+    paper: float
+    paper_interval: tuple[float, float] | None
+    ours: float | None
+    our_interval: tuple[float, float] | None
+    note: str = ""
+
+
+def test_a_markdown_table_can_be_read_as_it_is():
+    table = Table(("name", "%"), (("a|b", "1"), ("long\nname", "22.5")), notes=("A note.",))
+    assert to_markdown(table) == (
+        "| name      |    % |\n| --------- | ---: |\n| a\\|b      |    1 |\n| long name | 22.5 |\n\nA note.\n"
+    )
+
+
+def test_a_latex_table_escapes_what_latex_would_obey():
+    table = Table(("a_b", "5 %"), (("x & y", "1 – 2"), (r"\input{z}", "a→b")), notes=("A note.",))
+    assert to_latex(table) == (
+        "\\begin{tabular}{lr}\n\\toprule\na\\_b & 5 \\% \\\\\n\\midrule\n"
+        "x \\& y & 1 -- 2 \\\\\n"
+        "\\textbackslash{}input\\{z\\} & a$\\rightarrow$b \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n% A note.\n"
+    )
+
+
+def test_every_score_stands_with_its_interval_and_its_protocol():
+    table = benchmarks_table(RESULT)
+    assert table.rows == (
+        ("mmlu", "acc", "ours", "50.00", "15.00 – 85.00", "4", "1", "1"),
+        ("mmlu", "acc", "gift_v1", "25.00", "", "4", "0", "0"),
+        ("commongen", "win_tie", "none", "75.00", "", "", "", ""),
+        ("avg", "avg", "none", "60.00", "40.00 – 80.00", "", "", ""),
+    )
+    assert table.notes == ("mmlu: kind generative, shots 0, temperature 0.5, templates 01234567",)
+    assert "50.00" in to_markdown(table)
+    assert "50.00" in to_latex(table)
+
+
+def test_ours_beside_theirs_names_what_is_odd_about_theirs():
+    columns = [
+        Column("mmlu", 66.51, (65.7, 67.3), 50.0, (49.0, 51.0)),
+        Column("tictactoe", 31.0, (22.8, 40.6), None, None),
+        Column("avg", 52.51, None, 50.0, None, "printed as 42.00"),
+    ]
+    table = paper_table("table3/Formal/Math", columns)
+    assert table.rows[0] == ("mmlu", "66.51", "65.70 – 67.30", "50.00", "49.00 – 51.00", "-16.51")
+    assert table.rows[1] == ("tictactoe", "31.00", "22.80 – 40.60", "", "", "")
+    assert table.notes[0] == "avg: printed as 42.00"
+
+
+@pytest.mark.parametrize("render", [to_markdown, to_latex])
+def test_a_table_without_rows_has_its_header(render):
+    assert "name" in render(Table(("name",), ()))
