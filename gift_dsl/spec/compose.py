@@ -15,12 +15,12 @@ from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.plan import frozen
+from gift_dsl.spec.events import split_lines
 from gift_dsl.spec.files import Refusal, locate_file, project_root, read_source
 from gift_dsl.spec.merge import merge_files, merge_patch, replace_whole, without
 from gift_dsl.spec.node import Node, null
 from gift_dsl.spec.paths import Part, PathError, parse_path, patch_at
 from gift_dsl.spec.source import decode, parse_yaml, too_big
-from gift_dsl.spec.syntax import split_lines
 
 STDIN: Final = "-"
 MAX_CHAIN: Final = 16

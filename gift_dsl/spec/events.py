@@ -6,8 +6,12 @@ does not know is read by ruamel, from the beginning. That both give the same eve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
+
+ODD_SPACES: Final = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000"
+"""Characters that look like a space and are none, as a class of a regular expression."""
 
 EventKind = Literal["document", "map", "end map", "list", "end list", "scalar", "alias"]
 
@@ -42,6 +46,11 @@ class YamlSyntaxError(Exception):
         self.mark = mark
         self.context = context
         self.context_mark = context_mark or mark
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines as the parser counts them: ended by LF, CR LF or CR, and by nothing else."""
+    return re.split(r"\r\n|\n|\r", text)
 
 
 def _words(inside: str) -> str:

@@ -147,8 +147,12 @@ def mapping(
     origin: Span | None = None,
 ) -> Node:
     """A map node, with size and height worked out."""
-    size = 1 + sum(child.size for child in fields.values()) + sum(len(key) for key in fields) // CHARACTERS_PER_NODE
-    height = 1 + max((child.height for child in fields.values()), default=0)
+    size, height, characters = 1, 0, 0
+    for key, child in fields.items():
+        size += child.size
+        characters += len(key)
+        height = max(height, child.height)
+    size, height = size + characters // CHARACTERS_PER_NODE, height + 1
     return Node("map", fields, span, "", style, key_spans, origin, size, height)
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.plan import frozen
+from gift_dsl.spec.events import split_lines
 from gift_dsl.spec.secrets import mask
-from gift_dsl.spec.syntax import split_lines
 
 DEFAULT_WIDTH: Final = 100
 _MIN_TEXT: Final = 20

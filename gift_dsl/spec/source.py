@@ -16,11 +16,10 @@ from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
 from gift_dsl.plan import frozen
-from gift_dsl.spec.events import Event, EventKind, Mark, YamlSyntaxError, parse_events
+from gift_dsl.spec.events import ODD_SPACES, Event, EventKind, Mark, YamlSyntaxError, parse_events, split_lines
 from gift_dsl.spec.node import CHARACTERS_PER_NODE, Node, Style, mapping, scalar, sequence
 from gift_dsl.spec.scalars import resolve
 from gift_dsl.spec.suggest import did_you_mean
-from gift_dsl.spec.syntax import ODD_SPACES, explain, split_lines
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Node", "decode", "parse_yaml", "too_big"]
 
@@ -77,6 +76,8 @@ def parse_yaml(text: str, file: str, *, column: int = 1) -> tuple[Node | None, l
     try:
         return builder.build(parse_events(text)), builder.diagnostics
     except YamlSyntaxError as problem:
+        from gift_dsl.spec.syntax import explain
+
         opened = next((frame.opened for frame in reversed(builder.stack) if frame.flow), None)
         builder.report_syntax(explain(problem, text, file, opened))
     except _UnreadableError:

@@ -11,19 +11,13 @@ from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
 from gift_dsl.plan import frozen
-from gift_dsl.spec.events import Mark, YamlSyntaxError
+from gift_dsl.spec.events import ODD_SPACES, Mark, YamlSyntaxError, split_lines
 
-ODD_SPACES: Final = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000"
 _ODD_INDENT: Final = re.compile(rf"[ \t]*([{ODD_SPACES}])|[^#\"']*:([{ODD_SPACES}])")
 _GLUED: Final = re.compile(r"(\s*(?:-\s+)*[A-Za-z_][\w-]*:)(?=[^\s:/])(?![^#]*:\s)")
 _KEY: Final = re.compile(r"(\s*(?:-\s+)*)([^\s:#'\"\[{][^:#]*):(?:\s+|$)")
 _CHARACTER: Final = re.compile(r"found character '(.+)' that cannot")
 _FOUND: Final = re.compile(r"found '?<?([^'>]+)")
-
-
-def split_lines(text: str) -> list[str]:
-    """Lines as the parser counts them: ended by LF, CR LF or CR, and by nothing else."""
-    return re.split(r"\r\n|\n|\r", text)
 
 
 @frozen
