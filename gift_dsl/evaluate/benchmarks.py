@@ -116,13 +116,16 @@ async def evaluate_benchmarks(
         request: what is asked.
         on_progress: hears how far it is; called from several threads.
 
+    Tasks of lm-eval are called `lm_eval/NAME`, or `lm_eval/NAME@SHOTS` where the number of examples was given.
+
     Raises:
         UsageError: an unknown benchmark, a judge that is not given, or a log-likelihood task asked of a chat API.
         MachineError: rows are missing or have other columns.
         GiftError: a judge that gives no verdicts.
     """
-    from gift_dsl.evaluate.harness import untouched
+    from gift_dsl.evaluate.harness import Share, untouched
 
+    share = request.share or Share()
     who = as_subject(subject, request.seed)
     jobs = [_job(benchmark, request, who) for benchmark in request.benchmarks]
     _check_names(jobs)
@@ -131,7 +134,7 @@ async def evaluate_benchmarks(
     finished: list[dict[str, Any]] = []
     with untouched(getattr(policy, "model", None)):
         for job in jobs:
-            done = job.read_finished()
+            done = share.gather(job.read_finished())[0]
             finished.append(done if done is not None else await job.run(on_progress))
             on_progress(Progress(job.key, 1, 1, "finished"))
     result = combine(who.name, finished, time.monotonic() - start)
@@ -157,7 +160,8 @@ class _Job:
         key: names its files and, for ours, its task.
         digest: of all that its result depends on.
         protocol: what stands beside the score.
-        run_in: the harness's result, from a `harness.Run`'s pieces; in a thread.
+        rename: from lm-eval's names of tasks and groups to those of the result.
+        own: one of ours; None where `loaded` holds tasks of lm-eval.
     """
 
     key: str
@@ -165,6 +169,7 @@ class _Job:
     protocol: Mapping[str, Any]
     request: BenchmarksRequest
     subject: Subject
+    rename: Callable[[str], str] = str
     own: _Own | None = None
     loaded: Any = None
 
@@ -222,7 +227,7 @@ class _Job:
             rows = [row for row in found["samples"][self.key] if row["filter"] == self.request.scorings[0]]
             rate = judged_consistency([row["filtered_resps"][0] for row in rows])
             more = {self.key: {"judge": self.own.judge.name, "consistency": rate}}
-        return summarise(found, self.protocol) | {"more": more}
+        return summarise(found, self.protocol, self.rename) | {"more": more}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -324,8 +329,15 @@ def _builtin_job(benchmark: JsonMap, request: BenchmarksRequest, subject: Subjec
         "limit": benchmark.get("limit"),
         "data": "hub" if data_dir is None else "local",
     }
-    key = f"lm_eval_{task}"
-    return _Job(key, _digest(key, protocol, request, subject), protocol, request, subject, loaded=loaded)
+    shots = benchmark.get("num_fewshot")
+    ending = "" if shots is None else f"@{shots}"
+    key = f"lm_eval_{task}{ending}"
+    rename = partial(_rename, ending)  # our `mmlu` and lm-eval's are two tasks
+    return _Job(key, _digest(key, protocol, request, subject), protocol, request, subject, rename, loaded=loaded)
+
+
+def _rename(ending: str, name: str) -> str:
+    return f"lm_eval/{name}{ending}"
 
 
 def _digest(key: str, protocol: Mapping[str, Any], request: BenchmarksRequest, subject: Subject) -> str:

@@ -137,7 +137,8 @@ class PolicySubject:
 
     async def score(self, pairs: Sequence[tuple[Prompt, str]], count: Count) -> Sequence[Score]:
         """The score of each (prompt, continuation). Equal prompts are encoded once."""
-        ids = [self._pair(prompt, continuation) for prompt, continuation in pairs]
+        known: dict[Prompt, Ids] = {}
+        ids = [self._pair(prompt, continuation, known) for prompt, continuation in pairs]
         # equal contexts side by side: the engine encodes those of one call once
         order = sorted(range(len(pairs)), key=lambda index: (-len(ids[index][0]), ids[index][0]))
         scores: dict[int, Score] = {}
@@ -181,18 +182,17 @@ class PolicySubject:
             return codec.render(prompt, open_turn=True)
         return codec.render(prompt[:-1], open_turn=True) + codec.encode(prompt[-1].content)
 
-    def _pair(self, prompt: Prompt, continuation: str) -> tuple[Ids, Ids]:
-        """Ids of a prompt and of its continuation, cut apart as lm-eval's own models do."""
+    def _pair(self, prompt: Prompt, continuation: str, known: dict[Prompt, Ids]) -> tuple[Ids, Ids]:
+        """Ids of a prompt and of its continuation, cut apart as lm-eval's own models do. `known` holds prompts' ids."""
         encode = self._policy.codec.encode
-        if not isinstance(prompt, str):
-            context, rest = self._ids(prompt), encode(continuation)
-        elif not prompt:
-            context, rest = (self._first_id,), encode(continuation)
-        else:
-            bare = prompt.rstrip()
-            context = encode(bare)
+        bare = prompt.rstrip() if isinstance(prompt, str) else prompt
+        context = known[bare] if bare in known else self._ids(bare)
+        known[bare] = context
+        if isinstance(prompt, str) and bare:
             rest = encode(prompt + continuation)[len(context) :]
-        return self._fit(context or (self._first_id,), len(rest) - 1), rest
+        else:
+            rest = encode(continuation if bare else f"{prompt}{continuation}")
+        return self._fit(context, len(rest) - 1), rest
 
     @property
     def _first_id(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -70,11 +70,20 @@ class BenchmarksResult:
         }
 
 
-def summarise(found: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept of one result of the harness: all but its samples, and what follows from them."""
+def summarise(
+    found: Mapping[str, Any], protocol: Mapping[str, Any], rename: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """What is kept of one result of the harness: all but its samples, and what follows from them.
+
+    Args:
+        found: of the harness.
+        protocol: of all its tasks.
+        rename: from lm-eval's names of tasks and groups to those that are kept.
+    """
     results = {name: dict(values) for name, values in found["results"].items()}
+    leaves = _values(found["samples"])
     intervals: dict[str, dict[str, list[float]]] = {}
-    for (task, column), values in _values(found["samples"]).items():
+    for (task, column), values in [*leaves.items(), *_pooled(found, leaves).items()]:
         known = _numbers(values)
         if known is None or column not in results[task]:
             continue
@@ -82,14 +91,35 @@ def summarise(found: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str
         results[task][f"{metric}_stderr,{scoring}"] = standard_error(known)
         intervals.setdefault(task, {})[column] = list(interval_of(known, len(values) - len(known)))
     names = ("n-samples", "n-shot", "versions", "configs", "higher_is_better")
-    return {
-        "results": plain(results),
-        "groups": plain(found.get("groups", {})),
-        **{name: plain(found[name]) for name in names},
+    by_task = {
+        "results": results,
+        "groups": {name: results[name] for name in found.get("groups", {})},
+        **{name: found[name] for name in names},
         "counts": _counts(found["samples"]),
         "intervals": intervals,
         "protocols": {task: dict(protocol) for task in results},
     }
+    return {place: {rename(name): plain(value) for name, value in of.items()} for place, of in by_task.items()}
+
+
+def _pooled(
+    found: Mapping[str, Any], leaves: Mapping[tuple[str, str], Sequence[Any]]
+) -> dict[tuple[str, str], list[Any]]:
+    """The items of each group whose score is the mean over them; groups that weigh otherwise have no interval."""
+    pooled: dict[tuple[str, str], list[Any]] = {}
+    for group, values in found.get("groups", {}).items():
+        for column in values:
+            items = [item for task in _below(found, group) for item in leaves.get((task, column), ())]
+            known = _numbers(items) or []
+            if known and math.isclose(math.fsum(known) / len(known), values[column], abs_tol=1e-9):
+                pooled[group, column] = items
+    return pooled
+
+
+def _below(found: Mapping[str, Any], name: str) -> list[str]:
+    """The tasks of a group and of those in it."""
+    children: Sequence[str] = found["group_subtasks"].get(name, ())
+    return [task for child in children for task in _below(found, child)] or [name]
 
 
 def _values(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], list[Any]]:

@@ -15,7 +15,7 @@ from gift_dsl.evaluate.items import SOURCES, Item, load_items
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.evaluate.own import Grader, read_choice, render_item, shipped_prompts
 from gift_dsl.evaluate.subject import Answer
-from gift_dsl.evaluate.summary import average_of, interval_of
+from gift_dsl.evaluate.summary import average_of, interval_of, summarise
 from gift_dsl.players.chat import ChatSettings
 from gift_dsl.players.network import Network
 from gift_dsl.players.openai import Endpoint, OpenAIPlayer
@@ -410,3 +410,27 @@ def test_a_letter_with_the_text_of_another_choice_is_no_answer():
     assert read_choice("b) Dogs.", item) == "B"
     assert read_choice("B. cats", item) is None
     assert read_choice("Z. dogs", item) is None
+
+
+def test_a_group_of_lm_eval_has_the_interval_of_its_items_where_it_is_their_mean():
+    def sample(value):
+        return {"metrics": ["acc"], "filter": "none", "acc": value, "filtered_resps": [0], "resps": []}
+
+    found = {
+        "results": {
+            "g": {"acc,none": 0.75},
+            "inner": {"acc,none": 0.5},
+            "a": {"acc,none": 1.0},
+            "b": {"acc,none": 0.5},
+        },
+        "groups": {"g": {"acc,none": 0.75}, "inner": {"acc,none": 0.9}},
+        "group_subtasks": {"g": ["inner", "a"], "inner": ["b"], "a": [], "b": []},
+        "samples": {"a": [sample(1.0)] * 2, "b": [sample(1.0), sample(0.0)]},
+        **{name: {} for name in ("n-samples", "n-shot", "versions", "configs", "higher_is_better")},
+    }
+    kept = summarise(found, {"shots": 5}, lambda name: f"lm_eval/{name}")
+    assert kept["intervals"]["lm_eval/g"]["acc,none"] == list(wilson(3, 4))
+    assert "lm_eval/inner" not in kept["intervals"]
+    assert kept["groups"]["lm_eval/g"]["acc_stderr,none"] == pytest.approx(0.25)
+    assert kept["protocols"]["lm_eval/b"] == {"shots": 5}
+    assert kept["counts"] == {}

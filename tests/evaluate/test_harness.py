@@ -291,10 +291,11 @@ def test_a_task_of_lm_eval_runs_on_local_rows(tmp_path):
     write_mmlu(tmp_path)
     benchmark = {"type": "lm_eval", "task": "mmlu_anatomy", "data_dir": str(tmp_path), "num_fewshot": 2}
     result = asyncio.run(evaluate_benchmarks(make_engine(), BenchmarksRequest((benchmark,), seed=1)))
-    assert result.n_samples["mmlu_anatomy"] == {"original": 6, "effective": 6}
-    assert result.protocols["mmlu_anatomy"]["shots"] == 2
-    low, high = result.intervals["mmlu_anatomy"]["acc,none"]
-    assert low <= result.results["mmlu_anatomy"]["acc,none"] <= high
+    name = "lm_eval/mmlu_anatomy@2"
+    assert result.n_samples[name] == {"original": 6, "effective": 6}
+    assert result.protocols[name]["shots"] == 2
+    low, high = result.intervals[name]["acc,none"]
+    assert low <= result.results[name]["acc,none"] <= high
 
 
 @pytest.mark.slow
