@@ -51,7 +51,7 @@ class RowCache(Cache):
 
     def __init__(self, num_rows: int, capacity: int, dtype: torch.dtype) -> None:
         super().__init__(layers=[])
-        self.capacity, self.dtype = capacity, dtype
+        self.capacity, self.store = capacity, dtype  # `dtype` would make accelerate take it for a tensor
         self.lengths = [0] * num_rows
         self.place: Place | None = None
         self.tensors: dict[int, tuple[Tensor, Tensor]] = {}
@@ -82,13 +82,13 @@ class RowCache(Cache):
     def _room(self, states: Tensor) -> Tensor:
         # Zeros, because a masked column still counts as 0 times what stands in it.
         shape = (self.num_rows, states.shape[1], self.capacity, states.shape[3])
-        return torch.zeros(shape, dtype=self.dtype, device=states.device)
+        return torch.zeros(shape, dtype=self.store, device=states.device)
 
     def _write(self, room: Tensor, states: Tensor) -> Tensor:
         place = cast("Place", self.place)
         rows = room[place.first : place.last]
         index_B1 = torch.arange(len(rows), device=rows.device)[:, None]
-        rows[index_B1, :, place.columns] = states.transpose(1, 2).to(self.dtype)
+        rows[index_B1, :, place.columns] = states.transpose(1, 2).to(self.store)
         return rows[:, :, : place.width]
 
 
@@ -105,7 +105,7 @@ def gather(sources: Sequence[tuple[RowCache, int]], capacity: int) -> RowCache:
         sources: a cache and the index of a row in it, for each row; its length is taken over.
         capacity: columns of the new rows, more than any length.
     """
-    made = RowCache(len(sources), capacity, sources[0][0].dtype)
+    made = RowCache(len(sources), capacity, sources[0][0].store)
     made.lengths = [cache.lengths[row] for cache, row in sources]
     for cache, rows, taken in _by_cache(sources):
         width = max(cache.lengths[row] for row in taken)
