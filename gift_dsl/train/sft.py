@@ -9,6 +9,7 @@ Dimensions: B rows of a micro-batch, L ids of its longest row.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -87,7 +88,7 @@ def make_config(job: StageJob, course: Course) -> SFTConfig:
         weight_decay=fields["weight_decay"],
         max_grad_norm=fields["max_grad_norm"],
         bf16=model.compute == "bf16" and model.weights != "bf16",
-        activation_checkpointing=model.gradient_checkpointing,
+        **_checkpointing(model.gradient_checkpointing),
         use_cpu=job.engine.model.device.type == "cpu",
         seed=job.plan.seed,
         data_seed=job.plan.seed,
@@ -105,6 +106,12 @@ def make_config(job: StageJob, course: Course) -> SFTConfig:
         log_level="error",
         ddp_find_unused_parameters=False,
     )
+
+
+def _checkpointing(value: bool) -> dict[str, Any]:
+    """Recomputing activations, by the names that the installed transformers gives it."""
+    names = {field.name for field in dataclasses.fields(SFTConfig)}
+    return {name: value for name in ("gradient_checkpointing", "activation_checkpointing") if name in names}
 
 
 class SupervisedTrainer(SFTTrainer):
