@@ -7,9 +7,12 @@ Everything that is written is written by rank 0, into the run directory that the
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +25,7 @@ from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
 from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_copy
-from gift_dsl.engines.load import load_policy, load_tokenizer
+from gift_dsl.engines.load import adapted, load_policy, load_tokenizer
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.plan import JsonMap, ModelPlan, OpponentPlan, Plan, StagePlan, leaves
 from gift_dsl.play.seats import ModelPlayer, model_player
@@ -34,12 +37,15 @@ from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
 from gift_dsl.run.models import find_in_run, find_start, hand_on, make_start, stage_model
 from gift_dsl.run.progress import StageProgress
+from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.job import Hooks, StageJob
 from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
+_PATIENCE: Final = timedelta(hours=6)
+"""For which processes wait for each other."""
 
 
 @dataclass(slots=True)
@@ -49,7 +55,7 @@ class Session:
     Attributes:
         run, plan: the run.
         state: of accelerate: rank, device, number of processes.
-        stop: why the stage is to end now, as the signal handler noted it.
+        stop: filled by signals.
         budget: of HTTP players, earlier sessions counted.
         wall_s: of earlier sessions.
         policy_tokens: of earlier stages and sessions.
@@ -59,7 +65,7 @@ class Session:
     run: RunDirectory
     plan: Plan
     state: Any
-    stop: list[str]
+    stop: Stop
     budget: Budget
     wall_s: float = 0.0
     policy_tokens: float = 0.0
@@ -80,6 +86,17 @@ class Session:
         """Of the whole run, earlier sessions included."""
         return self.wall_s + time.monotonic() - self.started
 
+    @contextmanager
+    def leaving(self) -> Generator[None]:
+        """A block in which nothing would be lost: a signal ends it at once, where it reaches all processes.
+
+        Raises:
+            Leave: a signal came.
+        """
+        together = self.state.num_processes == 1 or "GIFT_PARENT_PIPE" in os.environ
+        with self.stop.leaving() if together else nullcontext():
+            yield
+
     def services(self) -> Services:
         """Connections of their own for one event loop; the budget is shared."""
         runtime = self.plan.runtime
@@ -93,11 +110,16 @@ class Session:
         )
 
 
-def open_session(run: RunDirectory, stop: list[str]) -> Session:
+def join_ranks() -> PartialState:
+    """This process's place among those of the run; the others may wait for slow opponents."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+
+
+def open_session(run: RunDirectory, stop: Stop) -> Session:
     """This process's place among those of the run, and what was used before it started."""
     plan = run.plan
     torch.set_num_threads(int(run.lock["threads"]))  # of the first session: other numbers round differently
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = join_ranks()
     last: dict[str, Any] = {}
     tokens = 0.0
     for record in read_lines(run.metrics):
@@ -123,7 +145,9 @@ def run_stage(session: Session, index: int) -> str | None:
         MachineError: a file, dataset, model, key or endpoint is missing.
         GiftError: training failed; says why.
     """
-    return _Stage(session, index).run()
+    with session.leaving():
+        stage = _Stage(session, index)
+    return stage.run()
 
 
 class _Stage:
@@ -141,6 +165,8 @@ class _Stage:
         model = self.plan.model
         thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
         self.engine = load_policy(model, source, device=session.state.device, thinking=thinking)
+        if model.lora is not None:
+            self.engine = adapted(self.engine, model.lora, self.plan.seed)
         self.tokenizer = load_tokenizer(model, source)
         self.policy = model_player("policy", self.engine)
         self._start: ModelPlayer | None = None
@@ -157,13 +183,17 @@ class _Stage:
         done = 0 if found is None else int(found.state["step"])
         self.progress = StageProgress(self.stage.name, self._total(), done, shown=self.session.is_main)
         try:
-            self._examine("before")
-            self._restore_probes(done)
-            self._train(None if found is None else found.path)
-            self.reason = self._agreed(self.reason)
+            with self.session.leaving():
+                self._examine("before")
+                self._restore_probes(done)
+            self.reason = self._agreed(self._should_stop())  # a limit that was reached already, or a signal
+            if self.reason is None:
+                self._train(None if found is None else found.path)
+                self.reason = self._agreed(self.reason)
             if self.reason is not None:
                 return self.reason
-            self._examine("after")
+            with self.session.leaving():
+                self._examine("after")
         finally:
             self.progress.close()
         if self.session.is_main:
@@ -193,6 +223,7 @@ class _Stage:
             rank=self.session.state.process_index,
             processes=self.session.state.num_processes,
             resume_from=resume_from,
+            carry_from=self._carry_from(),
             hooks=Hooks(
                 on_groups=self._on_groups,
                 on_step=self._on_step,
@@ -210,6 +241,13 @@ class _Stage:
         )
         with Lines(self.run_directory.metrics) as self.metrics:
             _trainer_of(self.stage)(job)
+
+    def _carry_from(self) -> Path | None:
+        """Where the optimizer of the stage before ended, for a stage that goes on with it."""
+        if self.stage.optimizer != "carry" or not self.index:
+            return None
+        found = latest(self.run_directory.checkpoints / self.plan.stages[self.index - 1].name)
+        return None if found is None else found.path
 
     def _on_groups(self, step: int, groups: Sequence[Group]) -> None:
         output = self.plan.runtime.output
@@ -246,6 +284,7 @@ class _Stage:
         return self.reason
 
     def _on_checkpoint(self, folder: Path, state: JsonMap) -> None:
+        self.metrics.sync()  # a checkpoint must not survive a crash of the machine that its steps do not
         seal(folder, state)
         prune(self.folder, int(self.plan.runtime.output["keep_checkpoints"]))
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""One process of one stage: `python -m gift_dsl.run.worker RUN STAGE`, started by `gift_dsl.run.drive`.
+"""One process of one stage: `python -m gift_dsl.run.worker RUN STAGE`, started by `gift_dsl.run.processes`.
 
 It ends with 0 when the stage is done, with STOPPED when it was asked to stop and has saved, else with the exit code of
 what went wrong. When the process that started it dies, it ends at once: its last checkpoint counts.
@@ -14,37 +14,52 @@ import signal
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-STOPPED: Final = 75
-"""Exit code of a process that saved and can go on (EX_TEMPFAIL)."""
-FINAL: Final = "final"
-"""In place of a stage: the final evaluation."""
+from gift_dsl.errors import GiftError, LimitReached, MachineError
+from gift_dsl.run.request import FINAL, STOPPED, Leave, Stop
 
 
 def main(arguments: list[str]) -> int:
     """Work through one stage."""
     path, what = arguments
     faulthandler.enable()
-    stop: list[str] = []
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: stop.append(signal.Signals(got).name))
+        signal.signal(number, lambda got, _frame: stop.note(got))
     if os.environ.get("GIFT_PARENT_PIPE"):
         threading.Thread(target=_end_with_parent, daemon=True).start()
     quieten()
     from gift_dsl.artifacts.directory import open_run
-    from gift_dsl.errors import GiftError
 
-    run = open_run(Path(path))
+    return perform(open_run(Path(path)), what, stop, is_last=True)
+
+
+def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False) -> int:
+    """Perform a stage or the final evaluation in this process, as one of its ranks; the code of its end.
+
+    Args:
+        run: held by the command.
+        what: index of the stage, or FINAL.
+        stop: filled by signals.
+        is_last: this process does nothing afterwards.
+    """
     try:
-        reason = _work(run, what, stop)
+        with run.join():
+            reason = _work(run, what, stop, is_last)
+    except Leave:
+        reason = stop[0]
+    except LimitReached as error:
+        reason = str(error)
     except GiftError as error:
         _tell(run, f"gift: {error}")
+        _set_reason(run, str(error))
         return error.exit_code
     if reason is None:
         return 0
-    _tell(run, f"gift: stopped: {reason}")
+    _set_reason(run, reason)
     return STOPPED
 
 
@@ -59,7 +74,7 @@ def quieten() -> None:
     transformers_logging.set_verbosity_error()
 
 
-def _work(run: Any, what: str, stop: list[str]) -> str | None:
+def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
     from gift_dsl.run.stage import open_session, run_stage
 
     session = open_session(run, stop)
@@ -67,20 +82,55 @@ def _work(run: Any, what: str, stop: list[str]) -> str | None:
         if what == FINAL:
             from gift_dsl.run.final import run_final
 
-            run_final(session)
+            with session.leaving():
+                run_final(session)
             return None
         return run_stage(session, int(what))
+    except GiftError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise MachineError(
+            f"the disk is full: {run.path} could not be written ({error}). What was complete before is kept; free "
+            "some space and resume the run"
+        ) from error
     finally:
-        session.state.destroy_process_group()
+        if is_last:
+            session.state.destroy_process_group()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a library's error while it saved means that there was no space left, by the words that each has for it.
+
+    Measured on a full tmpfs: safetensors 0.8 says "No space left on device (os error 28)", and torch 2.13, which looks
+    at nothing but how far it came, "unexpected pos 576 vs 534".
+    """
+    import errno
+
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error)
+    return "No space left on device" in text or ("inline_container" in text and "unexpected pos" in text)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _tell(run: Any, text: str) -> None:
     """On stderr and in the run's log; by one process."""
-    if os.environ.get("RANK", "0") == "0":
+    if _is_first():
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
         with run.log.open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
+
+
+def _set_reason(run: Any, reason: str) -> None:
+    """Why this is not the end, for whoever writes the status next."""
+    if _is_first():
+        run.set_status(replace(run.status, reason=reason))
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,138 @@
+"""Which run a command is about: a new one, or one that waits; and what a plan may differ in from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from gift_dsl.artifacts.directory import RunDirectory, find_runs
+from gift_dsl.artifacts.hold import Holder
+from gift_dsl.artifacts.lock import Machine, differences, make_lock
+from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.plan import Plan, plan_hash, to_json
+from gift_dsl.run.models import stage_model
+from gift_dsl.run.request import FINAL, RunRequest, Tell
+
+
+def output_folder(plan: Plan) -> Path:
+    """The folder of all runs."""
+    return Path(plan.runtime.folder) / str(plan.runtime.output["dir"])
+
+
+def machine_of(plan: Plan) -> Machine:
+    """Processes and threads that a new run of a plan has here."""
+    resources = plan.runtime.resources
+    processes: int = resources["processes"]
+    threads: int = resources.get("threads") or max(1, (os.cpu_count() or 1) // processes)
+    return Machine(processes, threads)
+
+
+def find_run(request: RunRequest, tell: Tell) -> RunDirectory | None:
+    """The run to go on with, or None for a new one.
+
+    Raises:
+        UsageError: an unfinished run of the plan waits and neither `resume` nor `fresh` was said, or none waits.
+        MachineError: the one that waits was planned otherwise, or somebody writes it.
+    """
+    plan = request.plan
+    if request.mode == "fresh":
+        return None
+    output = output_folder(plan)
+    runs = find_runs(output, plan.runtime.name, arm=plan.runtime.run_id)
+    waiting = [run for run in runs if run.status.state != "done"]
+    same = [run for run in waiting if plan_hash(run.plan) == plan_hash(plan)]
+    if request.mode == "new":
+        return _refuse_a_second(same[-1].path, same[-1].holder()) if same else None
+    if same:
+        return _resumed(same[-1], plan, tell)
+    longer = next((run for run in reversed(runs) if _only_longer(run.plan, plan)), None)
+    if longer is not None:
+        return _stretched(longer, plan, tell)
+    if waiting:
+        listed = "".join(f"\n  {line}" for line in _changes(to_json(waiting[-1].plan), to_json(plan)))
+        raise MachineError(
+            f"{waiting[-1].path} cannot go on with another plan; start a new run with --fresh. What differs:{listed}"
+        )
+    raise UsageError(f"there is no unfinished run of {plan.runtime.name} in {output}")
+
+
+def _refuse_a_second(path: Path, writer: Holder | None) -> NoReturn:
+    if writer is not None:
+        raise MachineError(f"{path} is being written by {writer}; stop it first, or begin another with --fresh")
+    raise UsageError(
+        f"{path} is an unfinished run of this plan; say --resume to go on with it, or --fresh for a new one"
+    )
+
+
+def _stretched(run: RunDirectory, plan: Plan, tell: Tell) -> RunDirectory:
+    """The run with a plan of more steps."""
+    with run.hold():
+        run.replace_plan(plan)
+        _reopen(run, plan)
+    tell(f"{run.path} goes on for more steps than it was planned for")
+    return _resumed(run, plan, tell)
+
+
+def _resumed(run: RunDirectory, plan: Plan, tell: Tell) -> RunDirectory:
+    """The run with today's runtime block; what else differs from its first session is named."""
+    if to_json(run.plan.runtime) != to_json(plan.runtime):
+        with run.hold():
+            run.replace_plan(plan)
+    machine = Machine(int(run.lock["processes"]), int(run.lock["threads"]))
+    if int(run.lock["processes"]) != plan.runtime.resources["processes"]:
+        machine = machine_of(plan)
+    for difference in differences(run.lock, make_lock(plan, machine)):
+        if not difference.key.startswith(("gift.", "plan_hash")):
+            tell(f"not as in the first session: {difference}")
+    return run
+
+
+def _only_longer(old: Plan, new: Plan) -> bool:
+    """Whether two plans differ in nothing but more steps of a last stage with a constant learning rate."""
+    last_old, last_new = old.stages[-1], new.stages[-1]
+    if last_new.algorithm is None or last_new.algorithm.schedule != "constant":
+        return False
+    if last_new.until.max_steps <= last_old.until.max_steps:
+        return False
+    stretched = replace(
+        last_old,
+        until=replace(last_old.until, max_steps=last_new.until.max_steps),
+        schedule_steps=last_new.schedule_steps,
+    )
+    return plan_hash(replace(old, stages=(*old.stages[:-1], stretched))) == plan_hash(new)
+
+
+def _reopen(run: RunDirectory, plan: Plan) -> None:
+    """The last stage of a finished run goes on: what was measured at its end is measured again."""
+    last = plan.stages[-1].name
+    shutil.rmtree(stage_model(run, last), ignore_errors=True)
+    for name in (f"{last}-after", FINAL, "benchmarks"):
+        (run.evaluation / f"{name}.json").unlink(missing_ok=True)
+
+
+def _changes(old: Any, new: Any) -> Iterator[str]:
+    """Values that differ between two plans, the runtime block left out."""
+    before, after = dict(_values(old, "")), dict(_values(new, ""))
+    for place in dict.fromkeys([*before, *after]):
+        if not place.startswith("runtime.") and before.get(place) != after.get(place):
+            yield f"{place}: {_short(before.get(place))} -> {_short(after.get(place))}"
+
+
+def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in cast("dict[str, Any]", value).items():
+            yield from _values(item, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for index, item in enumerate(cast("list[Any]", value)):
+            yield from _values(item, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

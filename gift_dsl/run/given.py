@@ -1,0 +1,104 @@
+# pyright: basic
+"""A run in processes that a launcher started (torchrun, accelerate launch): they perform all stages in turn.
+
+Rank 0 prepares and records the run and tells the others what to do next. One process group serves all stages. When a
+rank fails it ends, and its launcher ends the others: that is what launchers are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gift_dsl.artifacts.directory import RunDirectory, open_run
+from gift_dsl.run.processes import Signals, quiet_environment
+from gift_dsl.run.request import STOPPED, RunOutcome
+
+
+def is_given() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def given_processes() -> int | None:
+    """How many processes a launcher started; None without one."""
+    return int(os.environ["WORLD_SIZE"]) if is_given() else None
+
+
+class GivenRanks:
+    """This process among those of a launcher.
+
+    Args:
+        signals: of this process.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        os.environ.update(quiet_environment())
+        from gift_dsl.run.stage import join_ranks
+
+        self.signals, self.state = signals, join_ranks()
+        self._broken = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0."""
+        return bool(self.state.is_main_process)
+
+    # ── rank 0 ──
+
+    def perform(self, run: RunDirectory, what: str) -> int:
+        """One stage, by all ranks."""
+        self._told((str(run.path), what, 0))
+        code = self._perform(run, what)
+        self._broken = code not in (0, STOPPED)  # the others may wait in another exchange than that of `dismiss`
+        return code
+
+    def dismiss(self, run: RunDirectory | None, code: int) -> None:
+        """Tell the others that there is nothing more to do."""
+        if not self._broken:
+            self._told((None if run is None else str(run.path), None, code))
+            self.state.destroy_process_group()
+
+    # ── the others ──
+
+    def follow(self) -> RunOutcome:
+        """Do what rank 0 says until it says that this was all."""
+        while True:
+            path, what, code = self._told(None)
+            if what is None:
+                self.state.destroy_process_group()
+                if path is None:
+                    raise SystemExit(code)
+                return RunOutcome(open_run(Path(path)), code, None)
+            code = self._perform(open_run(Path(path)), what)
+            if code not in (0, STOPPED):
+                raise SystemExit(code)
+
+    def _told(self, message: Any) -> Any:
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([message])[0]
+
+    def _perform(self, run: RunDirectory, what: str) -> int:
+        import torch
+        from accelerate.state import AcceleratorState, GradientState
+
+        from gift_dsl.run.worker import perform, quieten
+
+        quieten()
+        before = dict(os.environ)  # trainers leave notes for accelerate in it
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                return perform(run, what, self.signals.got)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            AcceleratorState._reset_state()
+            GradientState._reset_state()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()

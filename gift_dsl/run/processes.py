@@ -1,0 +1,151 @@
+"""The processes of a stage: started and watched by this one, which loads no model; and the signals sent to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.run.request import STOPPED, Stop
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+"""They ask a run to finish its step, save and end."""
+_GRACE_S: Final = 20.0
+"""Time that the other processes of a stage have to end when one of them has."""
+_SHOW_CURSOR: Final = "\x1b[?25h"
+
+
+class Signals:
+    """What was sent to this process while a run goes on.
+
+    Attributes:
+        got: names of the signals, the first first.
+        children: they get the first signal as a request to finish the step, and are killed by the second.
+    """
+
+    def __init__(self) -> None:
+        self.got = Stop()
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def handle(self, number: int, _frame: object) -> None:
+        """The first asks to stop; the second ends everything at once, and the last checkpoint counts."""
+        is_first = not self.got
+        for child in self.children:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM if is_first else signal.SIGKILL)
+        if not is_first:
+            if sys.stderr.isatty():  # a killed process leaves its bar's cursor hidden
+                os.write(2, _SHOW_CURSOR.encode())
+            os._exit(self.exit_code)
+        self.got.note(number)
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C, 143 for everything else that asks to stop."""
+        return 130 if self.got[0] == "SIGINT" else 143
+
+
+@contextmanager
+def listening() -> Generator[Signals]:
+    """Signals are noted until the end of the block."""
+    signals = Signals()
+    before = {number: signal.signal(number, signals.handle) for number in SIGNALS}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class OwnProcesses:
+    """Every stage in as many new processes as the plan says.
+
+    Args:
+        signals: of this process.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def perform(self, run: RunDirectory, what: str) -> int:
+        """Start the processes of one stage and wait for them; the code of the first that failed, else of all."""
+        number: int = run.plan.runtime.resources["processes"]
+        command = [sys.executable, "-m", "gift_dsl.run.worker", str(run.path), what]
+        port = _free_port() if number > 1 else 0
+        children = [_start(command, _environment(rank, number, port)) for rank in range(number)]
+        self.signals.children[:] = children
+        if self.signals.got:  # it came while they were started
+            for child in children:
+                child.send_signal(signal.SIGTERM)
+        try:
+            return self._wait(children)
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+                child.wait()
+            self.signals.children.clear()
+
+    def _wait(self, children: Sequence[subprocess.Popen[bytes]]) -> int:
+        """Until all have ended; when one fails or leaves before its end, the others have some time to notice."""
+        left_at: float | None = None
+        code = 0
+        while True:
+            ended = [self._code(one) for child in children if (one := child.poll()) is not None]
+            bad = [one for one in ended if one not in (0, STOPPED)]
+            code = code or next(iter(bad), 0)
+            if len(ended) == len(children):
+                return code or max(ended)
+            if left_at is None and any(ended):
+                left_at = time.monotonic()
+            if left_at is not None and time.monotonic() - left_at > _GRACE_S:
+                return code or STOPPED
+            time.sleep(0.05)
+
+    def _code(self, code: int) -> int:
+        """A process that was asked to stop before it could listen has lost nothing."""
+        return STOPPED if self.signals.got and code == -signal.SIGTERM else code
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """In a session of its own: Ctrl-C reaches this process alone, which hands it on once."""
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=sys.stderr, env=dict(environment), start_new_session=True
+    )
+
+
+def _environment(rank: int, number: int, port: int) -> Mapping[str, str]:
+    ours = {"GIFT_PARENT_PIPE": "1", **quiet_environment()}
+    if number > 1:
+        ours |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(number),
+            "LOCAL_WORLD_SIZE": str(number),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+    return {**os.environ, **ours}
+
+
+def quiet_environment() -> dict[str, str]:
+    """Nothing calls home; `HF_HUB_DISABLE_TELEMETRY` is read by the hub's library and by TRL alike."""
+    return {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRL_EXPERIMENTAL_SILENCE": "1",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
