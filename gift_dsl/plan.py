@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, is_dataclass
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeVar, cast, dataclass_transform
@@ -472,6 +473,39 @@ def leaves(play: Play) -> Iterator[Leaf]:
         return
     for part in play.parts:
         yield from leaves(part)
+
+
+def weight_at(schedule: Schedule, step: int) -> float:
+    """The weight at a step, counted from 0 within the stage: linear between its points, constant outside."""
+    (left, low), *points = schedule
+    for right, high in points:
+        if step < right:
+            return low if step <= left else low + (high - low) * (step - left) / (right - left)
+        left, low = right, high
+    return low
+
+
+def largest_remainder(claims: Sequence[float], total: int, *, first: int = 0) -> tuple[int, ...]:
+    """`total` whole shares for claims that add up to it: each rounded down, the rest to the largest remainders.
+
+    Args:
+        claims: exact shares; one that is negative gets nothing.
+        total: their sum, a whole number.
+        first: among equal remainders the part of this number comes first, then the next (modulo their number).
+    """
+    dealt = [max(0, math.floor(claim + 1e-9)) for claim in claims]
+    while sum(dealt) != total:
+        missing = 1 if sum(dealt) < total else -1
+        open_to = [index for index, share in enumerate(dealt) if missing > 0 or share > 0]
+        best = max(
+            open_to,
+            key=lambda index: (
+                missing * round(claims[index] - dealt[index], 9),
+                -missing * ((index - first) % len(claims)),
+            ),
+        )
+        dealt[best] += missing
+    return tuple(dealt)
 
 
 def to_json(value: object) -> Any:

@@ -6,19 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
-
-
-def weight_at(schedule: Schedule, step: int) -> float:
-    """The weight at a step (counted from 0 within the stage): linear between points, constant outside."""
-    before = [point for point in schedule if point[0] <= step]
-    after = [point for point in schedule if point[0] > step]
-    if not before:
-        return after[0][1]
-    if not after:
-        return before[-1][1]
-    (left, low), (right, high) = before[-1], after[0]
-    return low + (high - low) * (step - left) / (right - left)
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, weight_at
 
 
 def num_tasks(node: Node) -> int:

@@ -6,13 +6,12 @@ unbroken one would have. Steps are counted from 0 within the stage.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Final, assert_never
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, largest_remainder, weight_at
 from gift_dsl.play.keys import Keys
 
 Path = tuple[int, ...]
@@ -21,16 +20,6 @@ Dealt = Leaf | AllOf
 
 # What parts are owed is remembered within windows of so many steps, which bounds the work of a late step.
 _WINDOW: Final = 1000
-
-
-def weight_at(schedule: Schedule, step: int) -> float:
-    """The weight at a step: linear between its points, constant outside."""
-    (left, low), *points = schedule
-    for right, high in points:
-        if step < right:
-            return low if step <= left else low + (high - low) * (step - left) / (right - left)
-        left, low = right, high
-    return low
 
 
 def phase(blocks: Sequence[int], step: int) -> int:
@@ -169,26 +158,3 @@ def _weights(node: AnyOf, step: int) -> list[float]:
     """Of the parts at a step; equal where schedules leave none above 0."""
     weights = [weight_at(part.weight, step) for part in node.parts]
     return weights if any(weights) else [1.0] * len(weights)
-
-
-def largest_remainder(claims: Sequence[float], total: int, *, first: int = 0) -> tuple[int, ...]:
-    """`total` whole shares for claims that add up to it: each rounded down, the rest to the largest remainders.
-
-    Args:
-        claims: exact shares; one that is negative gets nothing.
-        total: their sum, a whole number.
-        first: among equal remainders the part of this number comes first, then the next (modulo their number).
-    """
-    dealt = [max(0, math.floor(claim + 1e-9)) for claim in claims]
-    while sum(dealt) != total:
-        missing = 1 if sum(dealt) < total else -1
-        open_to = [index for index, share in enumerate(dealt) if missing > 0 or share > 0]
-        best = max(
-            open_to,
-            key=lambda index: (
-                missing * round(claims[index] - dealt[index], 9),
-                -missing * ((index - first) % len(claims)),
-            ),
-        )
-        dealt[best] += missing
-    return tuple(dealt)

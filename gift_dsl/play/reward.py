@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from gift_dsl.plan import AllOf, Leaf, Node, leaves
-from gift_dsl.play.deal import Dealt, weight_at
+from gift_dsl.plan import AllOf, Leaf, Node, leaves, weight_at
+from gift_dsl.play.deal import Dealt
 from gift_dsl.records import Trajectory
 
 SMALLEST_FACTOR: Final = 0.1

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gift_dsl.compiler.schedule import average_plays, cycle, groups_of_tasks, leaf_plays, num_tasks, weight_at
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, RolloutPlan
+from gift_dsl.compiler.schedule import average_plays, cycle, groups_of_tasks, leaf_plays, num_tasks
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, RolloutPlan, weight_at
 
 ONE = ((0, 1.0),)
 ROLLOUT = RolloutPlan(10, 1.0, "off", "end", "independent", 2, "random_legal", 0.2, 2, 600.0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, leaves
-from gift_dsl.play.deal import deal, in_order, largest_remainder, node_at, phase, weight_at
+from gift_dsl.plan import AllOf, AnyOf, InTurn, largest_remainder, leaves, weight_at
+from gift_dsl.play.deal import deal, in_order, node_at, phase
 from gift_dsl.play.keys import Keys
 from tests.play.scripted import CONSTANT, KEYS, leaf
 
