@@ -9,8 +9,8 @@ from gift_dsl.compiler.composition import compile_play
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.schedule import groups_of_tasks, nodes_of, num_tasks
 from gift_dsl.errors import Diagnostic
-from gift_dsl.plan import AlgorithmPlan, AllOf, AnyOf, BatchPlan, Leaf, Node, Play, leaves
-from gift_dsl.spec.models.algorithm import resolve_algorithm
+from gift_dsl.plan import AlgorithmPlan, AnyOf, BatchPlan, Leaf, Node, Play, leaves
+from gift_dsl.spec.models.algorithm import PRESETS, resolve_algorithm
 from gift_dsl.spec.models.stages import GrpoStage
 
 
@@ -40,14 +40,16 @@ def _kept_per_task(node: Node, algorithm: AlgorithmPlan) -> int:
     return most if counts is None else min(most, sum(_kept_of(algorithm.keep, count) for count in counts))
 
 
-def _rows_of(node: Node) -> int:
-    """Most sequences of one trajectory: one, or one a part where contexts are fresh."""
+def _conversations_of(node: Node) -> tuple[int, bool]:
+    """Most conversations that a node opens itself, and whether it also speaks in the one it stands in."""
     if isinstance(node, Leaf):
-        return 1
-    inner = [_rows_of(part) for part in node.parts]
-    if isinstance(node, AllOf):
-        return sum(inner) if node.context == "fresh" else 1
-    return max(inner)
+        return 0, True
+    inner = [_conversations_of(part) for part in node.parts]
+    if isinstance(node, AnyOf):
+        return max(inner)
+    if node.context == "fresh":
+        return sum(own + around for own, around in inner), False
+    return sum(own for own, _ in inner), any(around for _, around in inner)
 
 
 def _turns_of(node: Node) -> int:
@@ -63,7 +65,7 @@ def rows_per_trajectory(play: Play) -> int:
     nodes = [node for node, _ in nodes_of(play)]
     if any(leaf.rollout.thinking == "strip" for leaf in leaves(play)):
         return max(_turns_of(node) for node in nodes)
-    return max(_rows_of(node) for node in nodes)
+    return max(sum(_conversations_of(node)) for node in nodes)
 
 
 def trained_seats(context: Context, play: Play) -> int:
@@ -151,8 +153,9 @@ def _processes(context: Context, index: int, batch: BatchPlan, name: str) -> Ite
 
 
 def _fields_that_do_nothing(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
-    """Written fields that the rest of the algorithm leaves without effect."""
+    """Written fields that the rest of the algorithm leaves without effect, and whose value is not the preset's."""
     algorithm = stage_algorithm(context, stage)
+    preset, top = PRESETS[algorithm.preset], PRESETS[context.spec.algorithm.preset or "gift"]
     idle = {
         "max_refills": (not algorithm.dynamic_sampling, "`dynamic_sampling` is off"),
         "discount": (algorithm.credit != "discount", f"`credit` is `{algorithm.credit}`"),
@@ -162,7 +165,12 @@ def _fields_that_do_nothing(context: Context, index: int, stage: GrpoStage) -> I
         "min_learning_rate": (algorithm.schedule == "constant", "`schedule` is constant"),
     }
     for field, (does_nothing, why) in idle.items():
-        for path in (("algorithm", field), ("stages", index, "algorithm", field)):
-            if does_nothing and context.tree.at(path) is not None:
+        usual = (
+            (("algorithm", field), (preset[field], top[field])),
+            (("stages", index, "algorithm", field), (preset[field],)),
+        )
+        for path, values in usual:
+            node = context.tree.at(path)
+            if does_nothing and node is not None and node.value not in values:
                 message = f"`{field}` has no effect in stage `{stage.name}`: {why}"
                 yield context.finding("no-effect", message, path, severity="warning", at_key=True)
