@@ -158,7 +158,7 @@ def tiny_shape(
     intermediate_size: int = 256,
     vocab_size: int = 512,
 ) -> ModelShape:
-    """The preset `tiny`: Qwen2's layout with tied embeddings and as many key heads as query heads.
+    """The preset `tiny`: Llama's layout with tied embeddings and as many key heads as query heads.
 
     Raises:
         ValueError: `hidden_size` is not a multiple of `num_heads`.
@@ -175,7 +175,6 @@ def tiny_shape(
         intermediate_size=intermediate_size,
         vocab_size=vocab_size,
         tied=True,
-        qkv_bias=True,
     )
 
 

@@ -89,9 +89,20 @@ def test_a_known_shape_carries_its_own_name_and_the_positions_of_that_checkpoint
 
 def test_a_tiny_model_is_counted_by_hand():
     embeddings = 512 * 96
-    attention = 4 * 96 * 96 + 3 * 96  # q, k, v, o; biases of q, k, v
+    attention = 4 * 96 * 96  # q, k, v, o
     mlp, norms = 3 * 96 * 256, 2 * 96
     assert num_parameters(tiny_shape()) == embeddings + 2 * (attention + mlp + norms) + 96
+
+
+def test_a_tiny_model_has_the_parameters_that_its_engine_makes():
+    pytest.importorskip("torch")
+    from gift_dsl.engines.tiny import make_model, make_tokenizer
+
+    sizes = {"hidden_size": 48, "layers": 3, "heads": 3, "intermediate_size": 80, "max_positions": 64}
+    tokenizer = make_tokenizer(["a", "b", "c"], sizes["max_positions"])
+    made = make_model(sizes, tokenizer, seed=1)
+    shape = tiny_shape(hidden_size=48, num_layers=3, num_heads=3, intermediate_size=80, vocab_size=len(tokenizer))
+    assert num_parameters(shape) == sum(parameter.numel() for parameter in made.parameters())
 
 
 def test_a_tiny_model_needs_heads_that_divide_its_width():

@@ -29,7 +29,7 @@ class LoraSpec(Strict):
 
 
 class TinySpec(Strict):
-    """Size of the built-in `tiny` model (Qwen2 layout, word-level tokenizer made from the games of the spec)."""
+    """Size of the built-in `tiny` model (Llama's layout, word-level tokenizer made from the games of the spec)."""
 
     hidden_size: Annotated[Count, Field(ge=16, le=1024, description="Width.")] = 96
     layers: Annotated[Count, Field(le=24, description="Number of decoder layers.")] = 2
