@@ -106,9 +106,9 @@ class GlowTrainer(SupervisedTrainer):
         sums = torch.stack([outputs.label_mask.sum(), outputs.entropy.detach().sum(), outputs.is_top1.sum()]).float()
         gathered: Any = self.accelerator.gather(sums)
         num_tokens, entropy, num_right = gathered.view(-1, 3).sum(0).tolist()
-        if num_tokens:
-            self._metrics["train"]["entropy"].append(entropy / num_tokens)
-            self._metrics["train"]["mean_token_accuracy"].append(num_right / num_tokens)
+        self.micro_tokens.append(num_tokens)
+        self._metrics["train"]["entropy"].append(entropy / max(1.0, num_tokens))
+        self._metrics["train"]["mean_token_accuracy"].append(num_right / max(1.0, num_tokens))
 
     def _of_all_processes(self, seen: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Numbers and losses of the rows of an update."""

@@ -125,6 +125,7 @@ class SupervisedTrainer(SFTTrainer):
     def __init__(self, job: StageJob, course: Course) -> None:
         self.job, self.course, self.fields = job, course, _fields(job)
         self._started = time.perf_counter()
+        self.micro_tokens: list[float] = []
         super().__init__(
             model=job.engine.model,
             args=make_config(job, course),
@@ -157,6 +158,14 @@ class SupervisedTrainer(SFTTrainer):
         position_BL = torch.arange(width).expand(len(rows), width).contiguous()
         return {"input_ids": ids_BL, "labels": labels_BL, "position_ids": position_BL}
 
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """TRL's, which divides by the learned tokens of the whole update."""
+        gathered: Any = self.accelerator.gather((inputs["labels"][:, 1:] != _NOT_LEARNED).sum())
+        self.micro_tokens.append(float(gathered.sum()))
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
     # ── optimizer ──
 
     def create_optimizer(self, *args: Any) -> Any:
@@ -186,8 +195,10 @@ class SupervisedTrainer(SFTTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Called by Trainer after each update; nothing is printed or sent."""
         del start_time
-        means = {key: sum(values) / len(values) for key, values in self._metrics["train"].items() if values}
-        self._metrics["train"].clear()
+        noted, tokens = self._metrics["train"], self.micro_tokens
+        means = {key: _mean(noted[key], tokens) for key in ("entropy", "mean_token_accuracy")}
+        noted.clear()
+        self.micro_tokens = []
         if "loss" in logs:
             self.finish_step({**means, **logs})
 
@@ -214,8 +225,8 @@ class SupervisedTrainer(SFTTrainer):
             "loss": logged["loss"],
             "grad_norm": logged["grad_norm"],
             "learning_rate": logged["learning_rate"],
-            "entropy": logged.get("entropy", math.nan),
-            "accuracy": logged.get("mean_token_accuracy", math.nan),
+            "entropy": logged["entropy"],
+            "accuracy": logged["mean_token_accuracy"],
             "epoch": float(self.course.epoch(update)),
             "tokens/learned": float(sum(sum(row.mask) for row in rows)),
             "tokens/read": float(sum(len(row.ids) for row in rows)),
@@ -241,6 +252,12 @@ def make_schedule(fields: JsonMap, horizon: int) -> RateSchedule:
     """The learning rate of a supervised stage; `warmup` is a share of the horizon in updates."""
     warmup = round(fields["warmup"] * horizon)
     return RateSchedule(fields["schedule"], warmup, horizon, fields["min_learning_rate"])
+
+
+def _mean(values: Sequence[float], tokens: Sequence[float]) -> float:
+    """Over the tokens of an update, from the means over those of each micro-batch."""
+    sums = [value * number for value, number in zip(values, tokens, strict=True)]
+    return sum(sums) / max(1.0, sum(tokens))
 
 
 def _fields(job: StageJob) -> JsonMap:
