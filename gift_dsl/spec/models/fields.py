@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 from gift_dsl.plan import frozen
 
@@ -36,6 +37,16 @@ class Ref:
 class NotHashed:
     """Marks a field that does not change what is computed; it is left out of `spec_hash`."""
 
+
+def _no_truth(value: object) -> object:
+    """`true` equals 1 in Python, so that pydantic takes it for a `Literal[1]`."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("literal_error", {"expected": "a number"})
+    return value
+
+
+NUMBER: Final = BeforeValidator(_no_truth)
+"""Beside a `Literal` of numbers."""
 
 Int = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag
 from gift_dsl.spec.models.algorithm import AlgorithmSpec
 from gift_dsl.spec.models.composition import COMPOSITION_KEYS, AllOfSpec, AnyOfSpec, InTurnSpec
 from gift_dsl.spec.models.evaluation import EvaluationSpec
-from gift_dsl.spec.models.fields import Int, Name, NotHashed, Strict
+from gift_dsl.spec.models.fields import NUMBER, Int, Name, NotHashed, Strict
 from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.models.model import ModelSpec
 from gift_dsl.spec.models.opponents import OpponentSpec
@@ -34,7 +34,7 @@ NamedGame = Annotated[
 class Spec(Strict):
     """One experiment."""
 
-    gift: Annotated[Literal[1], Field(description="Version of the language.")]
+    gift: Annotated[Literal[1], NUMBER, Field(description="Version of the language.")]
     name: Annotated[Name, NotHashed(), Field(description="Name of the experiment; its runs stand below it.")]
     description: Annotated[str | None, NotHashed(), Field(description="What the experiment is for.")] = None
     tags: Annotated[list[str], NotHashed(), Field(description="Free labels.")] = []

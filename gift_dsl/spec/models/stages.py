@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gift_dsl.spec.models.algorithm import AlgorithmSpec
 from gift_dsl.spec.models.composition import Play
-from gift_dsl.spec.models.fields import Count, GameName, Name, NonNegative, Positive, Probability, Strict, Text
+from gift_dsl.spec.models.fields import NUMBER, Count, GameName, Name, NonNegative, Positive, Probability, Strict, Text
 from gift_dsl.spec.models.games import RolloutOverrides
 
 
@@ -97,7 +97,9 @@ class GlowSpec(SupervisedSpec):
     alpha: Annotated[Positive, Field(description="Scale of the weights.")] = 1.0
     beta: Annotated[Positive, Field(description="Steepness in the loss gained since the last epoch.")] = 20.0
     offset: Annotated[
-        Literal[0, 1], Field(description="0: the released code, weights below alpha; 1: the older variant, 1 + them.")
+        Literal[0, 1],
+        NUMBER,
+        Field(description="0: the released code, weights below alpha; 1: the older variant, 1 + them."),
     ] = 0
     weight_min: Annotated[float, Field(ge=0, description="Smallest weight.")] = 0.5
     weight_max: Annotated[Positive, Field(description="Largest weight.")] = 5.0
