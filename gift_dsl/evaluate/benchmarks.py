@@ -144,9 +144,11 @@ async def evaluate_benchmarks(
 
 
 def as_subject(subject: Subject | TokenPolicy | Player, seed: int) -> Subject:
-    """A policy or a player as a subject."""
+    """A policy or a player as a subject. A model in this process is asked nothing longer than its positions allow."""
     if isinstance(subject, TokenPolicy):
-        return PolicySubject(subject, seed)
+        config: Any = getattr(getattr(subject, "model", None), "config", None)
+        longest = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
+        return PolicySubject(subject, seed, max_length=longest)
     if isinstance(subject, Player):
         return ChatSubject(subject, seed)
     return subject

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Protocol
 
 from gift_dsl.errors import GiftError
 from gift_dsl.evaluate import gift_v1
-from gift_dsl.evaluate.subject import ask
+from gift_dsl.evaluate.subject import all_of, ask
 from gift_dsl.plan import digest
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.rng import stream
@@ -216,26 +216,29 @@ async def judge_pairs(
     """What a judge says of each pair; many calls under way at once.
 
     Raises:
-        GiftError: more than a fifth of the verdicts cannot be read: this judge judges nothing. What it said is in the
-            cache.
+        GiftError: more than a fifth of the verdicts cannot be read: this judge judges nothing. It ends as soon as that
+            is certain; the verdicts are in the cache.
     """
     gate, done = asyncio.Semaphore(_UNDER_WAY), 0
+    total = len(pairs) * (1 if order == "random" else 2)
+    unreadable: list[str] = []
 
     async def one(pair: Pair) -> Judged:
         nonlocal done
         coin = stream(seed, "eval", "judge", "order", pair.key).random() < 0.5
         firsts = (coin,) if order == "random" else (coin, not coin)
         async with gate:
+            _check_readable(judge, unreadable, total)
             said = [await _one_order(judge, pair, is_first) for is_first in firsts]
+        unreadable.extend(reply for reply, verdict in said if verdict is None)
+        _check_readable(judge, unreadable, total)
         done += 1
         on_done(done)
         verdicts: tuple[Verdict | None, ...] = tuple(verdict for _, verdict in said)
         replies = tuple(reply for reply, _ in said)
         return Judged(verdicts, replies, tuple("A" if is_first else "B" for is_first in firsts))
 
-    judged = await asyncio.gather(*(one(pair) for pair in pairs))
-    _check_readable(judge, judged)
-    return judged
+    return await all_of(one(pair) for pair in pairs)
 
 
 def draw_reference(references: Sequence[str], seed: int, key: str) -> str:
@@ -284,14 +287,12 @@ async def _one_order(judge: Judge, pair: Pair, is_first: bool) -> tuple[str, Ver
     return reply, "win" if (choice == "A") == is_first else "lose"
 
 
-def _check_readable(judge: Judge, judged: Sequence[Judged]) -> None:
-    said = [(reply, verdict) for one in judged for reply, verdict in zip(one.replies, one.verdicts, strict=True)]
-    unreadable = [reply for reply, verdict in said if verdict is None]
-    if len(unreadable) > _MOST_UNREADABLE * len(said):
+def _check_readable(judge: Judge, unreadable: Sequence[str], total: int) -> None:
+    if len(unreadable) > _MOST_UNREADABLE * total:
         shown = " ".join(unreadable[0].split())[:80] or "nothing"
         raise GiftError(
-            f"the judge `{judge.name}` gave no verdict in {len(unreadable)} of {len(said)} comparisons; expected `A`, "
-            f"`B` or `tie`, found for example: {shown}"
+            f"the judge `{judge.name}` gave no verdict in {len(unreadable)} of {total} comparisons so far; expected "
+            f"`A`, `B` or `tie`, found for example: {shown}"
         )
 
 

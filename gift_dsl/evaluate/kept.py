@@ -61,7 +61,7 @@ def _key(question: Question) -> str:
 
 
 def _line(key: str, answer: Answer) -> str:
-    row = {"key": key, "text": answer.text, "truncated": answer.truncated}
+    row = {"key": key, "text": answer.text, "truncated": answer.truncated, "prompt_cut": answer.prompt_cut}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -71,7 +71,7 @@ def _read(path: Path, digest: str) -> dict[str, Answer]:
     rows = [row for line in path.read_bytes().split(b"\n") if (row := _row(line)) is not None]
     if not rows or rows[0].get("digest") != digest:
         return {}
-    return {row["key"]: Answer(row["text"], row["truncated"]) for row in rows[1:]}
+    return {row["key"]: Answer(row["text"], row["truncated"], row["prompt_cut"]) for row in rows[1:]}
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

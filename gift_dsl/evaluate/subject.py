@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from gift_dsl.errors import UsageError
+from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.rng import stream
 from gift_dsl.seat import Message, Player, PlayerFault, Request, TokenPolicy, Turn
 
+T = TypeVar("T")
 Ids = tuple[int, ...]
 Prompt = str | tuple[Message, ...]
 Score = tuple[float, bool]
@@ -25,6 +26,8 @@ Score = tuple[float, bool]
 _ROWS: Final = 256
 _SCORED: Final = 1024
 _UNDER_WAY: Final = 256
+_HOPELESS: Final = 16
+"""So many questions without a single answer: the key, the address or the model is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,13 @@ class Answer:
     Attributes:
         text: without special tokens; empty where there is a fault.
         truncated: it was cut at its token limit, as far as the subject tells.
+        prompt_cut: its prompt was too long for the model and lost its beginning.
         fault: why there is no answer; None where there is one.
     """
 
     text: str
     truncated: bool = False
+    prompt_cut: bool = False
     fault: str | None = None
 
 
@@ -124,13 +129,17 @@ class PolicySubject:
 
     async def answer(self, questions: Sequence[Question], note: Note) -> Sequence[Answer]:
         """An answer to each question, in the order asked."""
-        contexts = [self._fit(self._ids(question.prompt), question.max_tokens) for question in questions]
+        whole = [self._ids(question.prompt) for question in questions]
+        contexts = [self._fit(ids, question.max_tokens) for ids, question in zip(whole, questions, strict=True)]
         longest_first = sorted(range(len(questions)), key=lambda index: -len(contexts[index]))
         answers: dict[int, Answer] = {}
         for start in range(0, len(questions), self._rows):
             batch = longest_first[start : start + self._rows]
             done = await self._answer_batch([(contexts[index], questions[index]) for index in batch])
-            found = dict(zip(batch, done, strict=True))
+            found = {
+                index: replace(one, prompt_cut=len(contexts[index]) < len(whole[index]))
+                for index, one in zip(batch, done, strict=True)
+            }
             answers |= found
             note(found)
         return [answers[index] for index in range(len(questions))]
@@ -227,18 +236,22 @@ class ChatSubject:
 
         Raises:
             LimitReached: the budget does not allow another call.
+            GiftError: nothing is answered at all.
         """
         answers: dict[int, Answer] = {}
         waiting = iter(enumerate(questions))
+        faults = 0
 
         async def work() -> None:
+            nonlocal faults
             for index, question in waiting:
                 answers[index] = await self._answer(question)
+                faults += answers[index].fault is not None
+                if faults == len(answers) and faults >= _HOPELESS:
+                    raise GiftError(f"no answer to any of the first {faults} questions: {answers[index].fault}")
                 note({index: answers[index]})
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._under_way, len(questions))):
-                group.create_task(work())
+        await all_of(work() for _ in range(min(self._under_way, len(questions))))
         return [answers[index] for index in range(len(questions))]
 
     async def score(self, pairs: Sequence[tuple[Prompt, str]], count: Count) -> Sequence[Score]:
@@ -266,6 +279,16 @@ async def ask(player: Player, prompt: Prompt, rng: Any) -> str:  # noqa: ANN401 
     """
     messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
     return await player.act(Turn(None, (), messages, None, 0, "benchmark", "answer"), rng)
+
+
+async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, in order; the first that fails ends the others, and its own error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def prompt_hash(prompt: Prompt) -> str:

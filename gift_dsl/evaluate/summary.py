@@ -28,7 +28,8 @@ class BenchmarksResult:
         results: by task: `<metric>,<scoring>`, its `_stderr`, `alias`, `sample_len`. lm-eval's groups are among them.
         groups: `avg`, where all four of the paper's are there; groups of lm-eval's own.
         n_samples: by task: `original` and `effective` number of items.
-        counts: by task and scoring: items by outcome, and `truncated` ones among them.
+        counts: by task and scoring: items by outcome, and `truncated` ones among them; `prompt_cut` where some prompts
+            did not fit into the model.
         intervals: by task: 95 % of each `<metric>,<scoring>`; a share of unanswered items widens it to both bounds.
         protocols: by task: all that a score means nothing without.
         more: by task: what only some have (`consistency` of a judge, `judge`).
@@ -173,13 +174,11 @@ def _counts(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dic
             if isinstance(graded, Mapping) and "outcome" in graded:
                 counter = counts.setdefault(task, {}).setdefault(row["filter"], Counter())
                 counter[str(cast("Mapping[str, Any]", graded)["outcome"])] += 1
-                counter["truncated"] += _is_truncated(row)
+                answer = getattr(row["resps"][0][0], "answer", None)
+                counter["truncated"] += answer is not None and answer.truncated
+                if answer is not None and answer.prompt_cut:
+                    counter["prompt_cut"] += 1
     return {task: {name: dict(sorted(one.items())) for name, one in of.items()} for task, of in counts.items()}
-
-
-def _is_truncated(row: Mapping[str, Any]) -> bool:
-    answer = getattr(row["resps"][0][0], "answer", None)
-    return bool(answer is not None and answer.truncated)
 
 
 def combine(subject: str, finished: Sequence[Mapping[str, Any]], duration_s: float) -> BenchmarksResult:

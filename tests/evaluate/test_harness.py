@@ -11,7 +11,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.errors import GiftError, LimitReached, MachineError, UsageError
 from gift_dsl.evaluate import harness
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest, evaluate_benchmarks
 from gift_dsl.evaluate.harness import OwnTask, Run, Share, SubjectLM, run_own, untouched
@@ -220,6 +220,29 @@ def test_a_question_without_an_answer_is_asked_again():
     found = in_loop(lambda loop: run_own(task, Run(ChatSubject(player, 1), loop)))
     assert found["results"]["counting"]["acc,none"] == 1.0
     assert set(player.heard.values()) == {3}
+
+
+def test_an_endpoint_that_answers_nothing_is_not_asked_everything():
+    player = Silent(times=99)
+    task = own_task([{"n": number} for number in range(500)])
+    with pytest.raises(GiftError, match="no answer to any of the first 16 questions: silent: no answer"):
+        in_loop(lambda loop: run_own(task, Run(ChatSubject(player, 1, under_way=4), loop)))
+    assert len(player.heard) < 25
+
+
+def test_a_limit_that_is_reached_is_told_as_what_it_is():
+    class Poor(Silent):
+        async def act(self, turn, rng):
+            raise LimitReached("no money")
+
+    with pytest.raises(LimitReached, match="no money"):
+        in_loop(lambda loop: run_own(own_task([{"n": 1}]), Run(ChatSubject(Poor(0), 1), loop)))
+
+
+def test_a_prompt_that_was_cut_is_counted():
+    questions = [Question(("t", index), "x" * length, 10, 0.0) for index, length in enumerate((5, 50))]
+    answers = asyncio.run(PolicySubject(make_engine(), 1, max_length=20).answer(questions, lambda answers: None))
+    assert [one.prompt_cut for one in answers] == [False, True]
 
 
 def test_what_was_answered_is_not_asked_again_after_an_interruption(tmp_path):

@@ -146,14 +146,22 @@ def test_a_pair_without_a_verdict_has_no_score():
     assert sum(silent in prompt for prompt in player.heard) == 6
 
 
-def test_a_judge_that_says_nothing_readable_ends_the_evaluation_with_its_words(tmp_path):
-    cache = ReplyCache(tmp_path / "replies.jsonl")
-    number = iter(range(10_000))
-    player = Talker(lambda prompt, attempt: "As a language model I" if next(number) % 2 else fair(prompt, attempt))
-    with pytest.raises(GiftError, match=r"`talker` gave no verdict in \d+ of 80 .* expected `A`, `B` or `tie`, found"):
-        judge(Talker(lambda prompt, attempt: "As a language model I"))
-    judge(player, cache=cache)
-    assert (tmp_path / "replies.jsonl").is_file()
+def test_a_judge_that_says_nothing_readable_ends_the_evaluation_early_with_its_words():
+    player = Talker(lambda prompt, attempt: "As a language model I")
+    with pytest.raises(GiftError, match=r"`talker` gave no verdict in \d+ of 400 .* expected `A`, `B` or `tie`, found"):
+        judge(player, PAIRS * 5)
+    assert len(player.heard) < 400 * 3
+
+
+def test_what_a_judge_said_before_it_failed_is_kept(tmp_path):
+    def reply(prompt, attempt):
+        return fair(prompt, attempt) if "The dog runs 1." in prompt else "hm"
+
+    with pytest.raises(GiftError):
+        judge(Talker(reply), PAIRS[1:2] + PAIRS, cache=ReplyCache(tmp_path / "replies.jsonl"))
+    again = Talker(fair)
+    judge(again, PAIRS[1:2], cache=ReplyCache(tmp_path / "replies.jsonl"))
+    assert again.heard == []
 
 
 def test_an_endpoint_that_fails_is_no_verdict():
