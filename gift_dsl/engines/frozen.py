@@ -49,7 +49,8 @@ def load_frozen(folder: Path, like: Any) -> Any:
 def frozen_copy(model: Any) -> Any:
     """A model of the same architecture with today's weights, without gradients, on the same device."""
     base = base_model(model)
-    copy = type(base)(base.config)  # a deep copy would keep TRL's forward of the original
+    with torch.random.fork_rng([]):
+        copy = type(base)(base.config)  # a deep copy would keep TRL's forward of the original
     copy.to(device=base.device, dtype=base.dtype)
     copy.load_state_dict(merged_weights(model))
     copy.generation_config = base.generation_config

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -93,15 +94,20 @@ def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int) -> Transforme
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         task_type="CAUSAL_LM",
     )
+    head = engine.model.get_output_embeddings()
+    name = next(name for name, module in engine.model.named_modules() if module is head)
+    if any(name == target or name.endswith(f".{target}") for target in targets):
+        raise GiftError(
+            f"`model.lora.target_modules: {list(targets)}` names the head: its adapters would not be trained"
+        )
     device = engine.model.device
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
         torch.manual_seed(stream(seed, "lora").getrandbits(63))
         try:
             model = get_peft_model(engine.model, config)
         except ValueError as error:
             raise GiftError(f"`model.lora.target_modules: {list(targets)}` cannot be adapted: {error}") from error
-    if hasattr(model.get_output_embeddings(), "base_layer"):
-        raise GiftError("`model.lora.target_modules` names the head, whose adapters would not be trained")
     return engine.sibling(model)
 
 

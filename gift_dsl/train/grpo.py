@@ -46,7 +46,7 @@ from gift_dsl.data import slots
 from gift_dsl.engines.frozen import frozen_copy, is_adapted
 from gift_dsl.errors import GiftError, LimitReached
 from gift_dsl.plan import AlgorithmPlan, AllOf, Leaf, Play, StagePlan, leaves
-from gift_dsl.play.seats import model_player
+from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.play.voids import TooManyVoids
 from gift_dsl.records import StepRecord
 from gift_dsl.train.batch import Row, Update, rows_of_rank
@@ -101,7 +101,7 @@ def train_grpo(job: StageJob) -> None:
             league=League(job.players, snapshot_rules(job.plan, set(job.snapshots)), job.engine),
             runner=runner,
             most_episodes=resources.get("rollout_batch_size"),
-            lockstep=job.lockstep,
+            lockstep=job.lockstep or has_other_engines(job),
             filler_id=job.tokenizer.eos_token_id or 0,
         )
         trainer = GiftTrainer(job, playing)
@@ -118,6 +118,12 @@ def train_grpo(job: StageJob) -> None:
         finally:
             for close in job.closing:
                 runner.run(_awaited(close))
+
+
+def has_other_engines(job: StageJob) -> bool:
+    """Whether other models play, each in a thread of its own: the policy's batches would be up to chance."""
+    others = (player for player in job.players.values() if isinstance(player, ModelPlayer))
+    return bool(job.snapshots) or any(player.policy is not job.engine for player in others)
 
 
 def make_config(job: StageJob) -> GRPOConfig:
@@ -577,4 +583,6 @@ def _carry(optimizer: Any, checkpoint: Path) -> None:
             "use the same in both stages, or `optimizer: reset`"
         ) from error
     for group, values in zip(optimizer.param_groups, own, strict=True):
+        for key in group.keys() - {"params"}:
+            del group[key]  # a schedule starts from `initial_lr` where it finds one
         group.update(values)

@@ -139,9 +139,14 @@ class League:
 
 def snapshot_rules(plan: Plan, names: Mapping[str, Any] | set[str]) -> dict[str, SnapshotRule]:
     """The rules of those of these opponents that are snapshots."""
-    fields = ("every", "keep", "pick", "first", "temperature")
     return {
-        item.name: SnapshotRule(**{field: item.params[field] for field in fields})
+        item.name: SnapshotRule(
+            every=item.params["every"],
+            keep=item.params["keep"],
+            pick=item.params["pick"],
+            first=item.params.get("first"),
+            temperature=item.params.get("temperature"),
+        )
         for item in plan.opponents
         if item.type == "snapshot" and item.name in names
     }

@@ -18,7 +18,7 @@ from gift_dsl.engines.tiny import build_tiny
 from gift_dsl.plan import leaves
 from gift_dsl.play.compose import plan_walks
 from gift_dsl.play.keys import Keys
-from gift_dsl.play.seats import Table
+from gift_dsl.play.seats import Table, model_player
 from gift_dsl.play.table import play_groups
 from gift_dsl.players.make import Services
 from gift_dsl.run import bind, seated_names, table_games
@@ -100,19 +100,26 @@ def job_of(plan, folder, engine=None, **options):
     stage = plan.stages[-1]
     names = tuple(dict.fromkeys(leaf.game for leaf in leaves(stage.play)))
     options = {"games": table_games(plan, names, "train"), **options}
+    engine = engine or engine_of()
     if "players" not in options:
-        models = {one.name for one in plan.opponents if one.type in ("self", "snapshot", "local")}
-        seated = [name for name in seated_names(plan, names) if name not in models]
-        options["players"] = bind(seated, plan, Services())
+        options |= opponents_of(plan, engine)
     return StageJob(
         plan=plan,
         stage=stage,
         index=len(plan.stages) - 1,
-        engine=engine or engine_of(),
+        engine=engine,
         tokenizer=_loaded(_folder())[1],
         folder=folder,
         **options,
     )
+
+
+def opponents_of(plan, engine):
+    """Everybody: the live policy as a player, and the names of its snapshots."""
+    types = {one.name: one.type for one in plan.opponents}
+    players = dict(bind([name for name, kind in types.items() if kind not in ("self", "snapshot")], plan, Services()))
+    players |= {name: model_player(name, engine) for name, kind in types.items() if kind == "self"}
+    return {"players": players, "snapshots": tuple(name for name, kind in types.items() if kind == "snapshot")}
 
 
 class Log:
