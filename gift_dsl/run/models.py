@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
 from gift_dsl.artifacts.directory import RunDirectory, find_runs, open_run
 from gift_dsl.errors import MachineError
-from gift_dsl.plan import ModelPlan, Plan
+from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
 
 START = "start"
 
@@ -54,6 +55,23 @@ def make_start(run: RunDirectory, plan: Plan, rows: Any) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     build_tiny(plan, draft, rows)
     draft.rename(folder)
+
+
+def opponent_model(plan: Plan, opponent: OpponentPlan) -> ModelPlan:
+    """What is loaded for a `local` opponent: in the formats of the policy, with its own tokenizer and template."""
+    params = opponent.params
+    from_run: Any = params.get("from_run") or {}
+    return replace(
+        plan.model,
+        source=params.get("source"),
+        revision=params.get("revision"),
+        from_run=from_run.get("run"),
+        from_step=from_run.get("step"),
+        tokenizer=None,
+        chat_template=None,
+        lora=None,
+        tiny=None,
+    )
 
 
 def find_in_run(model: ModelPlan, output: Path) -> Path:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gift_dsl.data import fingerprint_dataset, fingerprint_model, is_local
 from gift_dsl.errors import GiftError, MachineError
-from gift_dsl.plan import FilePrint, Plan, missing_prints
+from gift_dsl.plan import FilePrint, ModelPlan, Plan, missing_prints
 from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
+from gift_dsl.run.models import find_in_run, opponent_model
 from gift_dsl.run.seating import rows_of, seated_names
 
 _GIB = 2**30
@@ -28,6 +29,8 @@ def fill_prints(plan: Plan) -> Plan:
     """
     if not missing_prints(plan):
         return plan
+    if problems := [*_local(plan)]:  # before anything is downloaded
+        raise _not_ready(problems)
     folder, model = Path(plan.runtime.folder), plan.model
     if model.print is not None and model.print.sha256 is None and model.source is not None:
         _download(model.source, model.revision, "model")
@@ -38,9 +41,22 @@ def fill_prints(plan: Plan) -> Plan:
     )
     plan = replace(plan, model=model, games=games)
     if left := missing_prints(plan):
-        listed = "; ".join(f"{item.name}: {item.reason}" for item in left)
-        raise MachineError(f"not on this machine: {listed}")
+        raise _not_ready([f"{item.name}: {item.reason}" for item in left])
     return plan
+
+
+def _not_ready(problems: Sequence[str]) -> MachineError:
+    return MachineError("this machine is not ready:\n  " + "\n  ".join(problems))
+
+
+def _local(plan: Plan) -> Iterator[str]:
+    """Models and data that should be folders or files here, and are not."""
+    yield from _model(plan)
+    for game in plan.games:
+        dataset: Any = game.params.get("dataset") or {}
+        source = str(dataset.get("source", ""))
+        if is_local(source) and not (path := Path(plan.runtime.folder) / Path(source).expanduser()).exists():
+            yield f"game `{game.name}`: the dataset {source} does not exist (looked for {path})"
 
 
 def _data_print(params: Any, folder: Path) -> FilePrint:
@@ -73,22 +89,44 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
     Raises:
         MachineError: with one line for everything that is missing.
     """
-    checks: list[Callable[[Plan], Iterator[str]]] = [_model, _datasets, lambda one: _endpoints(one, find_key)]
+    checks: list[Callable[[Plan], Iterator[str]]] = [
+        _model,
+        _opponent_models,
+        _datasets,
+        lambda one: _endpoints(one, find_key),
+    ]
     problems = [problem for check in checks for problem in check(plan)]
     problems += _disk(plan, disk_gib)
     if problems:
-        raise MachineError("this machine is not ready:\n  " + "\n  ".join(problems))
+        raise _not_ready(problems)
+
+
+def _opponent_models(plan: Plan) -> Iterator[str]:
+    """Models of `local` opponents."""
+    for opponent in plan.opponents:
+        if opponent.type == "local":
+            for problem in _model(replace(plan, model=opponent_model(plan, opponent))):
+                yield f"opponent `{opponent.name}`: {problem}"
 
 
 def _model(plan: Plan) -> Iterator[str]:
     """Files that every local model has; what is in them is checked when it is loaded."""
     model, folder = plan.model, Path(plan.runtime.folder)
+    if model.from_run is not None:
+        try:
+            find_in_run(model, folder / str(plan.runtime.output["dir"]))
+        except MachineError as error:
+            yield str(error)
     if model.source is None or model.tiny is not None or not is_local(model.source):
         return
     path = folder / Path(model.source).expanduser()
     if not path.is_dir():
         yield f"the model folder {model.source} does not exist (looked for {path})"
-        return
+    else:
+        yield from _files_of(model, path)
+
+
+def _files_of(model: ModelPlan, path: Path) -> Iterator[str]:
     if not (path / "config.json").is_file():
         yield f"{path} holds no model in Hugging Face's format: there is no config.json"
     if not [*path.glob("*.safetensors"), *path.glob("*.bin")]:

@@ -27,7 +27,7 @@ from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_copy
 from gift_dsl.engines.load import adapted, load_policy, load_tokenizer
 from gift_dsl.engines.transformers import TransformersEngine
-from gift_dsl.plan import JsonMap, ModelPlan, OpponentPlan, Plan, StagePlan, leaves
+from gift_dsl.plan import JsonMap, OpponentPlan, Plan, StagePlan, leaves
 from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.players.keys import resolve_key
 from gift_dsl.players.make import Services, host_limits
@@ -35,7 +35,7 @@ from gift_dsl.players.network import Network
 from gift_dsl.players.usage import Budget, Usage
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
-from gift_dsl.run.models import find_in_run, find_start, hand_on, make_start, stage_model
+from gift_dsl.run.models import find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
@@ -385,23 +385,9 @@ def load_opponent(plan: Plan, opponent: OpponentPlan, device: Any) -> Transforme
     Raises:
         MachineError: its model is not there.
     """
-    from dataclasses import replace
-
     from gift_dsl.engines.load import find_source
 
-    params, folder = opponent.params, Path(plan.runtime.folder)
-    from_run: Any = params.get("from_run") or {}
-    model: ModelPlan = replace(
-        plan.model,
-        source=params.get("source"),
-        revision=params.get("revision"),
-        from_run=from_run.get("run"),
-        from_step=from_run.get("step"),
-        tokenizer=None,
-        chat_template=None,
-        lora=None,
-        tiny=None,
-    )
+    folder, model = Path(plan.runtime.folder), opponent_model(plan, opponent)
     if model.from_run is not None:
         source = str(find_in_run(model, folder / str(plan.runtime.output["dir"])))
     else:

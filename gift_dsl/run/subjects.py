@@ -1,0 +1,172 @@
+# pyright: basic
+"""Who is evaluated outside a run: the weights that a plan names, or a model behind an endpoint."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.data import fingerprint_model
+from gift_dsl.errors import UsageError
+from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, leaves
+from gift_dsl.play.seats import Seat, model_player
+from gift_dsl.players.make import Services, make_player
+from gift_dsl.players.openai import OpenAIPlayer
+from gift_dsl.run.choose import output_folder
+from gift_dsl.run.models import find_in_run, find_start
+from gift_dsl.run.seating import rows_of
+
+SeatOf = Callable[[Services], Seat]
+"""Makes whoever sits down; players over HTTP need the connections of the event loop that asks them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examinee:
+    """Who is evaluated.
+
+    Attributes:
+        name: as results call it.
+        kind: weights in this process, or a chat API.
+        source: folder, hub id, or model at an address.
+        identity: of the weights, or of what is sent to the endpoint; results of another one are not taken up again.
+        thinking: what the chat template is told.
+        seat: who plays, with the sampling of the evaluation.
+        asked: who answers benchmarks.
+    """
+
+    name: str
+    kind: Literal["model", "endpoint"]
+    source: str
+    identity: str
+    thinking: str
+    seat: SeatOf
+    asked: Callable[[Services], Any]
+
+
+@contextmanager
+def model_of_plan(plan: Plan) -> Generator[Examinee]:
+    """The model that a plan starts from, as it is written; the `tiny` preset is built in a folder that goes again.
+
+    Raises:
+        MachineError: it is not there.
+    """
+    model, folder = plan.model, Path(plan.runtime.folder)
+    if model.tiny is not None:
+        from gift_dsl.engines.tiny import build_tiny
+
+        with tempfile.TemporaryDirectory(prefix="gift-") as made:
+            rows = {game.name: rows_of(game, "train", folder) for game in plan.games}
+            yield weights(plan, build_tiny(plan, Path(made), rows), "tiny")
+        return
+    if model.from_run is not None:
+        source = find_in_run(model, output_folder(plan))
+        yield weights(plan, source, f"{model.from_run} ({model.from_step})")
+        return
+    from gift_dsl.engines.load import find_source
+
+    yield weights(plan, find_source(model, folder), str(model.source))
+
+
+def model_of_run(run: RunDirectory, plan: Plan, checkpoint: int | Literal["start", "best", "final"]) -> Examinee:
+    """A model that a run keeps.
+
+    Args:
+        run: its directory.
+        plan: of the run.
+        checkpoint: `start` is what it began with; a number is a step of its last stages.
+
+    Raises:
+        MachineError: the run did not come so far, or did not keep it.
+    """
+    if checkpoint == "start":
+        return weights(plan, find_start(run, plan, 0), "start")
+    wanted = replace(plan.model, from_run=str(run.path.resolve()), from_step=checkpoint)
+    return weights(plan, find_in_run(wanted, Path()), f"{run.path.name} ({checkpoint})")
+
+
+def opponent_of_plan(plan: Plan, name: str, sampling: tuple[float, int]) -> Examinee:
+    """An `openai` or `local` opponent as the one that is evaluated.
+
+    Args:
+        plan: with the opponent.
+        name: of it.
+        sampling: temperature and most tokens of a turn, instead of its own.
+
+    Raises:
+        UsageError: there is no such opponent, or it is no model.
+        MachineError: its weights are not there.
+    """
+    known = {item.name: item for item in plan.opponents}
+    models = [item.name for item in plan.opponents if item.type in ("openai", "local")]
+    if name not in models:
+        what = f"has type `{known[name].type}`" if name in known else "is not an opponent of the spec"
+        raise UsageError(f"`{name}` {what}; a subject is one of type `openai` or `local`: {', '.join(models) or 'none'}")
+    opponent = known[name]
+    return _local(plan, opponent) if opponent.type == "local" else _endpoint(opponent, sampling)
+
+
+def weights(plan: Plan, source: str | Path, name: str) -> Examinee:
+    """A model in this process, loaded now.
+
+    Raises:
+        MachineError: a file is missing, or the model cannot be run here.
+    """
+    from gift_dsl.engines.load import load_policy
+
+    thinking = thinking_of(plan)
+    engine = load_policy(plan.model, str(source), device=find_device(), thinking=thinking != "off")
+    return _model(name, str(source), plan.model, thinking, engine)
+
+
+def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
+    from gift_dsl.run.stage import load_opponent
+
+    engine = load_opponent(plan, opponent, find_device())
+    source = str(opponent.params.get("source") or opponent.params.get("from_run"))
+    return _model(opponent.name, source, plan.model, "off", engine)
+
+
+def _model(name: str, source: str, model: ModelPlan, thinking: str, engine: Any) -> Examinee:
+    policy = model_player("policy", engine)
+    return Examinee(name, "model", source, _digest(source, model, name), thinking, lambda _: policy, lambda _: engine)
+
+
+def _digest(source: str, model: ModelPlan, name: str) -> str:
+    """sha256 of a folder of weights; of a hub model the commit stands for them."""
+    if Path(source).is_dir():
+        found = fingerprint_model(str(Path(source).resolve()), None, Path())
+        return str(found.sha256)
+    revision = model.revision if model.source == source else None
+    found = fingerprint_model(source, revision, Path())
+    return found.sha256 or f"{name}@{revision}"
+
+
+def _endpoint(opponent: OpponentPlan, sampling: tuple[float, int]) -> Examinee:
+    temperature, max_tokens = sampling
+
+    def seat(services: Services) -> Seat:
+        player = make_player(opponent, services)
+        assert isinstance(player, OpenAIPlayer)
+        return replace(player, chat=replace(player.chat, temperature=temperature, max_tokens=max_tokens))
+
+    params = opponent.params
+    source = str(params["model"])
+    return Examinee(opponent.name, "endpoint", source, source, str(params["thinking"]), seat, seat)
+
+
+def thinking_of(plan: Plan) -> str:
+    """How the last stage has the model think."""
+    found = [leaf.rollout.thinking for leaf in leaves(plan.stages[-1].play)]
+    return next((one for one in found if one != "off"), "off")
+
+
+def find_device() -> str:
+    """Where models compute here."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,149 @@
+"""What is wrong with the machine or the spec's files: one clear message each, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from gift_dsl.artifacts.checkpoints import latest
+from gift_dsl.errors import GiftError, MachineError
+from gift_dsl.train.grpo import GiftTrainer
+from tests.run.small import SPEC, assert_same, here
+
+NO_TEMPLATE = {"tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def refusal(folder, text, **options):
+    """The message of a run that does not begin, of which nothing is left."""
+    with pytest.raises(MachineError) as raised:
+        here(folder, text, **options)
+    assert raised.value.exit_code == 4
+    assert not (folder / "runs").exists()
+    return str(raised.value)
+
+
+def model_of(source):
+    return SPEC.replace("{source: tiny, gradient_checkpointing: false}", f"{{source: {source}}}")
+
+
+def test_a_missing_model_folder_is_named(tmp_path):
+    said = refusal(tmp_path, model_of("./nowhere"))
+    assert f"the model folder ./nowhere does not exist (looked for {tmp_path / 'nowhere'})" in said
+
+
+def test_everything_that_a_model_folder_lacks_is_told_at_once(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "readme.txt").write_text("nothing else")
+    said = refusal(tmp_path, model_of("./model"))
+    assert "no config.json" in said
+    assert "holds no weights" in said
+    assert "holds no tokenizer" in said
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused_with_the_repair(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"weights")
+    (model / "tokenizer_config.json").write_text(json.dumps(NO_TEMPLATE))
+    said = refusal(tmp_path, model_of("./model"))
+    assert "has no chat template; give one with `model.chat_template`" in said
+
+
+def test_a_run_to_start_from_that_is_not_there_is_named(tmp_path):
+    said = refusal(tmp_path, SPEC.replace("{source: tiny, gradient_checkpointing: false}", "{from_run: {run: other}}"))
+    assert "there is no finished run `other`" in said
+
+
+def against(opponent):
+    return SPEC.replace("opponents: random", "opponents: rival") + f"opponents:\n  rival: {opponent}\n"
+
+
+def test_an_endpoint_that_does_not_answer_is_named(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    text = against(f"{{type: openai, base_url: 'http://127.0.0.1:{port}/v1', model: m}}")
+    said = refusal(tmp_path, text)
+    assert f"opponent `rival`: nobody answers at 127.0.0.1:{port}" in said
+
+
+def test_a_missing_key_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    text = against("{type: openai, base_url: 'http://127.0.0.1:9/v1', model: m, api_key_env: RIVAL_KEY}")
+    said = refusal(tmp_path, text)
+    assert "opponent `rival`: " in said
+    assert "RIVAL_KEY" in said
+
+
+def test_a_local_opponent_that_is_not_there_is_named(tmp_path):
+    said = refusal(tmp_path, against("{type: local, source: ./rival}"))
+    assert f"opponent `rival`: the model folder ./rival does not exist (looked for {tmp_path / 'rival'})" in said
+
+
+def asked(dataset):
+    return SPEC.replace("games:\n", f"games:\n  facts: {{type: question, dataset: {dataset}}}\n").replace(
+        "[arithmetic, tictactoe]", "[facts, tictactoe]"
+    )
+
+
+def test_a_missing_dataset_is_named(tmp_path):
+    assert "./rows.jsonl does not exist" in refusal(tmp_path, asked("{source: ./rows.jsonl}"))
+
+
+def test_a_missing_column_is_named_with_those_that_there_are(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
+    said = refusal(tmp_path, asked("{source: ./rows.jsonl}"))
+    assert "game `facts`: the dataset has no column `question`; it has: answer, problem" in said
+
+
+FULL = {
+    "safetensors": Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+    "torch": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+    "a file": OSError(28, "No space left on device"),
+}
+
+
+def test_a_disk_that_is_full_while_a_checkpoint_is_saved_loses_nothing(tmp_path, monkeypatch, capsys, finished):
+    save = GiftTrainer._save_checkpoint
+    full = list(FULL.values())
+
+    def fails(self, model, trial):
+        if full and self.steps_done == 2:
+            folder = self.job.folder / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(exist_ok=True)
+            (folder / "model.safetensors").write_bytes(b"a beginning")
+            raise full.pop()
+        save(self, model, trial)
+
+    monkeypatch.setattr(GiftTrainer, "_save_checkpoint", fails)
+    for mode in ("new", "resume", "resume"):
+        outcome = here(tmp_path, mode=mode)
+        assert outcome.exit_code == 4
+        assert outcome.run.status.state == "failed"
+        assert "the disk is full" in str(outcome.run.status.reason)
+        assert "gift: the disk is full" in capsys.readouterr().err
+        assert latest(outcome.run.checkpoints / "nested").state["step"] == 1
+    assert_same(here(tmp_path, mode="resume").run, finished.run)
+
+
+def test_an_error_that_is_no_full_disk_stays_what_it_is(tmp_path, monkeypatch):
+    def fails(self, model, trial):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(GiftTrainer, "_save_checkpoint", fails)
+    with pytest.raises(RuntimeError, match="a bug"):
+        here(tmp_path)
+
+
+def test_an_error_of_a_stage_is_in_the_log_and_the_status(tmp_path, monkeypatch):
+    def fails(self, model, trial):
+        raise GiftError("nothing to be done")
+
+    monkeypatch.setattr(GiftTrainer, "_save_checkpoint", fails)
+    outcome = here(tmp_path)
+    assert outcome.exit_code == 1
+    assert outcome.run.log.read_text(encoding="utf-8") == "gift: nothing to be done\n"
+    assert outcome.run.status.reason == "nothing to be done"
