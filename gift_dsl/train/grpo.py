@@ -104,9 +104,13 @@ def train_grpo(job: StageJob) -> None:
             lockstep=job.lockstep or has_other_engines(job),
             filler_id=job.tokenizer.eos_token_id or 0,
         )
+        if job.rollout is not None:
+            policy = model_player("policy", job.rollout)
+            playing = dataclasses.replace(playing, policy=policy, lockstep=job.lockstep, is_in_process=False)
         trainer = GiftTrainer(job, playing)
         try:
             trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+            trainer.give_weights()  # to whoever measures the stage
         except torch.OutOfMemoryError as error:
             raise GiftError(
                 f"out of memory while stage `{job.stage.name}` was updated: lower `resources.micro_batch_size`"
@@ -241,6 +245,8 @@ class GiftTrainer(GRPOTrainer):
         self.team = Team(job.rank, job.processes, lambda value: gather_object([value]))
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
+        if job.rollout is not None:
+            job.rollout.open(self.model, self.accelerator, job.tokenizer)
         if job.resume_from is not None:
             self.train_state = read_state(job.resume_from)
             playing.league.restore(self.train_state, job.folder)
@@ -254,8 +260,11 @@ class GiftTrainer(GRPOTrainer):
 
     def play(self, number: int) -> dict[str, list[Any]]:
         """Play one step; the rows of this process as TRL wants them."""
+        self.give_weights()
         started = time.perf_counter()
         self.current = step = make_step(self.playing, self.train_state, number, self.team)
+        if self.job.rollout is not None:
+            self.job.rollout.sleep()
         _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
         self.job.hooks.on_groups(number, step.played)
         self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
@@ -266,6 +275,11 @@ class GiftTrainer(GRPOTrainer):
             "logprobs": [list(row.logprobs) for row in self._rows],
             "env_mask": [list(row.mask) for row in self._rows],
         }
+
+    def give_weights(self) -> None:
+        """Let an engine that has weights of its own play with the present ones."""
+        if self.job.rollout is not None:
+            self.job.rollout.sync_weights(self.state.global_step)
 
     def _own(self, update: Update) -> Sequence[Row]:
         return rows_of_rank(update, self.team.rank, self.team.size)
@@ -475,6 +489,7 @@ class GiftTrainer(GRPOTrainer):
         self.train_state = self.playing.league.after_step(
             self.train_state, done, self.job.folder, saves=self.team.rank == 0
         )
+        self.give_weights()
         hooks.probe(done)
         reasons = [reason for reason in self.team.gather(hooks.should_stop()) if reason is not None]
         until = stage.until

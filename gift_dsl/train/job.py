@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.engines.vllm import VllmEngine
 from gift_dsl.plan import JsonMap, Plan, StagePlan
 from gift_dsl.play.seats import Choice, Seat, TableGame
 from gift_dsl.records import Group, StepRecord
@@ -70,6 +71,7 @@ class StageJob:
         engine: with the model that is trained, in place, and its codec. Its weights are those that the stage starts
             from, also when it is resumed.
         tokenizer: of the model.
+        rollout: plays in place of `engine`, whose weights it is given before each step. None: `engine` plays.
         folder: checkpoints are written at folder/checkpoint-<updates done>.
         rank: of this process, counted from 0.
         processes: that train together.
@@ -89,6 +91,7 @@ class StageJob:
     engine: TransformersEngine
     tokenizer: Any
     folder: Path
+    rollout: VllmEngine | None = None
     rank: int = 0
     processes: int = 1
     resume_from: Path | None = None
