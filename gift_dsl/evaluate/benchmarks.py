@@ -272,7 +272,7 @@ class _Own:
             metric=self.metric,
             rows=as_rows(self.items),
             prompt=self._prompt,
-            target=lambda row: row["gold"] or " | ".join(row["references"]),
+            target=lambda row: row.get("gold") or " | ".join(row["references"]),
             grade=grader.grade,
             max_tokens=request.max_tokens,
             temperature=request.temperature,

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gift_dsl.evaluate import gift_v1
@@ -182,7 +182,7 @@ def judged_consistency(graded: Sequence[Graded]) -> float | None:
 
 def as_rows(items: Sequence[Item]) -> list[dict[str, Any]]:
     """Items as JSON values, each with its index."""
-    return [{"index": index, **asdict(item)} for index, item in enumerate(items)]
+    return [{"index": index, **item.to_json()} for index, item in enumerate(items)]
 
 
 def _graded(outcome: str, score: float | None, answer: str | None = None, detail: str = "") -> dict[str, Any]:

@@ -25,7 +25,8 @@ class BenchmarksResult:
 
     Attributes:
         subject: who was evaluated.
-        results: by task: `<metric>,<scoring>`, its `_stderr`, `alias`, `sample_len`. lm-eval's groups are among them.
+        results: by task: `<metric>,<scoring>` (None where nothing was answered), its `_stderr`, `alias`, `sample_len`.
+            lm-eval's groups are among them.
         groups: `avg`, where all four of the paper's are there; groups of lm-eval's own.
         n_samples: by task: `original` and `effective` number of items.
         counts: by task and scoring: items by outcome, and `truncated` ones among them; `prompt_cut` where some prompts
@@ -85,6 +86,8 @@ def summarise(
     leaves = _values(found["samples"])
     intervals: dict[str, dict[str, list[float]]] = {}
     for (task, column), values in [*leaves.items(), *_pooled(found, leaves).items()]:
+        if all(value is None for value in values):
+            results[task][column] = None  # nothing was answered: nan is no JSON
         known = _numbers(values)
         if known is None or column not in results[task]:
             continue
@@ -211,13 +214,13 @@ def combine(subject: str, finished: Sequence[Mapping[str, Any]], duration_s: flo
 def average_of(results: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """The paper's Avg and its 95 % interval by scoring: the mean of four scores, each of the same weight.
 
-    Both are empty where one of the four is missing: a mean of three is another number.
+    Both are empty where one of the four is missing or unanswered: a mean of three is another number.
     """
     average: dict[str, Any] = {}
     ends: dict[str, list[float]] = {}
     for scoring in ("none", "gift_v1"):
         columns = {name: f"{metric},{scoring}" for name, metric in AVERAGED.items()}
-        if not all(column in results.get(name, {}) for name, column in columns.items()):
+        if any(results.get(name, {}).get(column) is None for name, column in columns.items()):
             continue
         values = [results[name][column] for name, column in columns.items()]
         errors = [results[name][f"{metric}_stderr,{scoring}"] for name, metric in AVERAGED.items()]

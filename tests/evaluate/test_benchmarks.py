@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from gift_dsl.errors import MachineError, UsageError
-from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_benchmarks
-from gift_dsl.evaluate.items import SOURCES, Item, load_items
+from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_benchmarks, request_of_plan
+from gift_dsl.evaluate.items import SOURCES, Item, load_items, read_split
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.evaluate.own import Grader, read_choice, render_item, shipped_prompts
-from gift_dsl.evaluate.subject import Answer
-from gift_dsl.evaluate.summary import average_of, interval_of, summarise
+from gift_dsl.evaluate.subject import Answer, PolicySubject
+from gift_dsl.evaluate.summary import average_of, interval_of, plain, standard_error, summarise
+from gift_dsl.plan import EvaluationPlan
 from gift_dsl.players.chat import ChatSettings
 from gift_dsl.players.network import Network
 from gift_dsl.players.openai import Endpoint, OpenAIPlayer
@@ -213,6 +214,11 @@ def test_an_item_is_asked_as_in_training():
 def test_an_interval_of_scores_between_0_and_1_is_the_normal_one():
     low, high = interval_of([0.5] * 50 + [1.0] * 50)
     assert (low, high) == (pytest.approx(0.75 - 1.96 * 0.0251, abs=1e-3), pytest.approx(0.75 + 1.96 * 0.0251, abs=1e-3))
+
+
+def test_a_single_item_has_no_spread():
+    assert standard_error([1.0]) == 0.0
+    assert standard_error([0.0, 1.0]) == pytest.approx(0.5)
 
 
 def test_the_average_weighs_the_four_alike_whatever_their_sizes():
@@ -434,3 +440,86 @@ def test_a_group_of_lm_eval_has_the_interval_of_its_items_where_it_is_their_mean
     assert kept["groups"]["lm_eval/g"]["acc_stderr,none"] == pytest.approx(0.25)
     assert kept["protocols"]["lm_eval/b"] == {"shots": 5}
     assert kept["counts"] == {}
+
+
+def test_a_plan_says_what_is_asked():
+    plan = EvaluationPlan(3, 0.7, 99, None, None, ({"type": "mmlu"},), (), "Be brief.")
+    asked = request_of_plan(plan, scorings=("gift_v1",))
+    assert (asked.benchmarks, asked.seed, asked.temperature, asked.max_tokens) == (({"type": "mmlu"},), 3, 0.7, 99)
+    assert (asked.system, asked.scorings) == ("Be brief.", ("gift_v1",))
+
+
+def test_unanswered_and_untagged_mathematics_is_told_apart_in_both_scorings():
+    grader = Grader("math500", [Item("?", "4")], ("none", "gift_v1"))
+    answers = [Answer("", fault="no answer"), Answer("4"), Answer(answer("4")), Answer(answer("words, words"))]
+    found = asyncio.run(grader.grade([{"index": 0}] * 4, answers))
+    assert [one["outcome"] for one in found["none"]] == ["void", "bad_format", "correct", "unreadable"]
+    assert [one["outcome"] for one in found["gift_v1"]] == ["void", "bad_format", "correct", "wrong"]
+
+
+def test_unanswered_and_unjudged_sentences_have_no_score():
+    items = [Item("", concepts=("dog_N",), references=("A dog.",))] * 7
+    texts = [Answer("", fault="no answer"), *(Answer(answer(f"Dog {n}.")) for n in range(6))]
+
+    class Shy(Always):
+        async def compare(self, concepts, first, second, key):
+            return ("hm", None) if key.startswith("3") else ("tie", "tie")
+
+    grader = Grader("commongen", items, ("none", "gift_v1"), judge=Shy("tie"), order="both")
+    found = asyncio.run(grader.grade([{"index": index} for index in range(7)], texts))
+    assert [one["outcome"] for one in found["none"]] == ["void", "tie", "tie", "unjudged", "tie", "tie", "tie"]
+    assert [one["score"] for one in found["none"]] == [None, 1.0, 1.0, None, 1.0, 1.0, 1.0]
+    assert [one["score"] for one in found["gift_v1"]] == [None, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+
+
+def test_where_nothing_is_answered_there_is_no_score_and_no_average(rows):
+    class Mute(PolicySubject):
+        async def answer(self, questions, note):
+            return [Answer("", fault="no answer") for _ in questions]
+
+    result = evaluate(Mute(Saying(str), 1), request(rows))
+    assert result.results["mmlu"]["acc,none"] is None
+    assert result.groups == {}
+    assert result.counts["mmlu"]["none"] == {"truncated": 0, "void": 9}
+    json.loads(json.dumps(result.to_json(), allow_nan=False))
+
+
+def test_a_prompt_that_did_not_fit_is_counted(rows):
+    engine = make_engine()
+    asked = request(rows, benchmarks=({"type": "mmlu", "data_dir": "mmlu", "limit": 2},), max_tokens=4)
+    result = evaluate(PolicySubject(engine, 1, max_length=60), asked)
+    assert result.counts["mmlu"]["none"]["prompt_cut"] == 2
+
+
+def test_a_file_without_a_list_of_rows_is_refused(tmp_path):
+    (tmp_path / "test.json").write_text('{"question": "?"}')
+    with pytest.raises(MachineError, match="it is no list of rows"):
+        load_items("mmlu", tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_the_other_way(monkeypatch, tmp_path):
+    def fail(*_):
+        raise MachineError("no network")
+
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("gift_dsl.evaluate.items.load", fail)
+    with pytest.raises(MachineError, match="benchmark `mmlu`: no network; or give `data_dir`"):
+        load_items("mmlu", None)
+
+
+@pytest.mark.parametrize("layout", ["{name}/{split}.jsonl", "{split}/{name}_{split}.jsonl", "{split}.jsonl"])
+def test_rows_for_tasks_of_lm_eval_are_found_in_the_usual_places(layout, tmp_path):
+    path = tmp_path / layout.format(name="anatomy", split="test")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"question": "?", "choices": ["a", "b"], "answer": 1}\n')
+    [row] = read_split("mmlu_anatomy", tmp_path, "anatomy", "test")
+    assert row["answer"] == 1
+    with pytest.raises(MachineError, match=r"no rows of split `dev` in .*: expected `anatomy/dev.jsonl`; found "):
+        read_split("mmlu_anatomy", tmp_path, "anatomy", "dev")
+
+
+def test_numbers_of_other_libraries_become_plain_ones():
+    numpy = pytest.importorskip("numpy")
+    assert plain({"a": numpy.float64(0.5), "b": [numpy.int64(3)], "c": max}) == {"a": 0.5, "b": [3], "c": str(max)}

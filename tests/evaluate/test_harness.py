@@ -339,3 +339,23 @@ def test_bad_input_for_a_task_of_lm_eval_is_named(tmp_path):
 def test_a_chat_api_gives_no_log_likelihoods():
     with pytest.raises(UsageError, match="`silent` is a chat API, which gives no log-likelihood"):
         asyncio.run(ChatSubject(Silent(0), 1).score([("a", "b")], lambda more: None))
+
+
+def test_an_answer_that_has_begun_is_continued():
+    policy = Saying(lambda text: "four")
+    prompt = (Message("user", "Say it."), Message("assistant", "The answer is"))
+    asyncio.run(PolicySubject(policy, 1).answer([Question(("t", 0), prompt, 20, 0.0)], lambda answers: None))
+    assert policy.asked[0].endswith("assistant\nThe answer is")
+
+
+def test_a_fault_is_not_kept(tmp_path):
+    questions = [Question(("t", 0), "p", 9, 0.5)]
+    with KeptAnswers(tmp_path / "a.jsonl", "one") as kept:
+        kept.add(questions, {0: Answer("", fault="no answer")})
+        assert kept.find(questions) == {}
+
+
+def test_an_empty_text_ends_no_answer():
+    subject = PolicySubject(Saying(lambda text: "one two"), seed=1)
+    requests = [instance("generate_until", ("Go on", {"until": ["", "three"]}))]
+    assert in_loop(lambda loop: SubjectLM(Run(subject, loop)).generate_until(requests)) == ["one two"]

@@ -220,6 +220,7 @@ def test_the_stand_in_prefers_what_covers_more_and_then_what_is_shorter():
 
 def test_concepts_are_found_in_other_forms():
     assert coverage(("use_V", "dog_N", "run_V"), "Using dogs, he went.") == 2
+    assert coverage(("run_V", "carry_V", "bare"), "She carries on running, us two.") == 2
 
 
 def test_both_scorings_read_one_reply_each_in_its_way(tmp_path):
