@@ -70,10 +70,10 @@ class VllmSettings:
 
     @classmethod
     def of(cls, plan: Plan, stage: StagePlan, processes: int) -> VllmSettings | None:
-        """Those of a stage; None: the plan plays without vLLM."""
+        """Those of a stage; None: it is played without vLLM, or not played."""
         resources = plan.runtime.resources
         vllm, algorithm = resources.get("vllm"), stage.algorithm
-        if vllm is None or algorithm is None:
+        if vllm is None or algorithm is None or stage.type != "grpo":
             return None
         step = -(-algorithm.groups_per_step // processes) * algorithm.group_size
         return cls(

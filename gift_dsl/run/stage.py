@@ -27,6 +27,7 @@ from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_copy
 from gift_dsl.engines.load import adapted, load_policy, load_tokenizer
 from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.engines.vllm import VllmEngine, VllmSettings
 from gift_dsl.plan import JsonMap, OpponentPlan, Plan, StagePlan, leaves
 from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.players.keys import resolve_key
@@ -168,7 +169,11 @@ class _Stage:
         if model.lora is not None:
             self.engine = adapted(self.engine, model.lora, self.plan.seed)
         self.tokenizer = load_tokenizer(model, source)
-        self.policy = model_player("policy", self.engine)
+        self.policy = self.live = model_player("policy", self.engine)
+        vllm = VllmSettings.of(self.plan, self.stage, session.state.num_processes)
+        self.rollout = None if vllm is None else VllmEngine(vllm, self.engine.codec)
+        if self.rollout is not None:
+            self.live = model_player("policy", self.rollout)
         self._start: ModelPlayer | None = None
         self._needs_start = any(opponent.type == "snapshot" for opponent in self.plan.opponents)
         if self._needs_start:
@@ -219,6 +224,7 @@ class _Stage:
             index=self.index,
             engine=self.engine,
             tokenizer=self.tokenizer,
+            rollout=self.rollout,
             folder=self.folder,
             rank=self.session.state.process_index,
             processes=self.session.state.num_processes,
@@ -233,7 +239,7 @@ class _Stage:
                 is_done=self._is_good_enough,
             ),
             games=table_games(self.plan, names, "train"),
-            players=bind(seated, self.plan, services, self.policy, self._load_local),
+            players=bind(seated, self.plan, services, self.live, self._load_local),
             snapshots=tuple(
                 item.name for item in self.plan.opponents if item.type == "snapshot" and item.name in seated
             ),
@@ -295,8 +301,9 @@ class _Stage:
             assert self._start is not None
             return self._start
 
-        services = self.session.services()
-        return Examiner(self.plan, self.policy, services, self._load_local, start)
+        # an engine of its own has weights from the trainer, so not before there is one
+        policy = self.policy if self.rollout is None or not self.rollout.is_open else self.live
+        return Examiner(self.plan, policy, self.session.services(), self._load_local, start)
 
     def _examine(self, when: str) -> None:
         """Before or after the stage; what the stage before found with the same weights is not played again."""
