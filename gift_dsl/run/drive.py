@@ -17,10 +17,10 @@ from gift_dsl.artifacts.lock import make_lock
 from gift_dsl.artifacts.manifest import write_manifest
 from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import cut_after
-from gift_dsl.errors import GiftError
+from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.plan import Plan
 from gift_dsl.run.choose import find_run, machine_of, output_folder
-from gift_dsl.run.given import GivenRanks, is_given
+from gift_dsl.run.given import GivenRanks, given_processes, is_given
 from gift_dsl.run.models import stage_model
 from gift_dsl.run.preflight import check_machine, fill_prints
 from gift_dsl.run.processes import OwnProcesses, Signals, listening
@@ -66,6 +66,7 @@ def run_plan(request: RunRequest, tell: Tell) -> RunOutcome:
 
 
 def _lead(request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
+    _check_launcher(request.plan)
     plan = fill_prints(request.plan)
     request = replace(request, plan=plan)
     run = find_run(request, tell)
@@ -76,6 +77,15 @@ def _lead(request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
     tell(f"run: {run.path}")
     with run.hold():
         return _drive(run, request, tell, crew)
+
+
+def _check_launcher(plan: Plan) -> None:
+    """The plan's batches are cut for as many processes as there are."""
+    given, planned = given_processes(), int(plan.runtime.resources["processes"])
+    if given is not None and given != planned:
+        raise UsageError(
+            f"the launcher started {given} processes, and the run is planned for {planned}; say --processes {given}"
+        )
 
 
 def _drive(run: RunDirectory, request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:

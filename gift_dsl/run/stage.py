@@ -41,6 +41,7 @@ from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
 from gift_dsl.settings import load_key_bindings
+from gift_dsl.train.alarms import find_alarms
 from gift_dsl.train.job import Hooks, StageJob
 from gift_dsl.train.team import Team
 
@@ -245,6 +246,8 @@ class _Stage:
             ),
             closing=(services.network.aclose,),
         )
+        self.history = [one for one in read_lines(self.run_directory.metrics) if one.get("stage") == self.stage.name]
+        self.alarmed = set(self.history[-1].get("alarms", ())) if self.history else set[str]()
         with Lines(self.run_directory.metrics) as self.metrics:
             _trainer_of(self.stage)(job)
 
@@ -274,8 +277,14 @@ class _Stage:
             **record.metrics,
             "usage": usage,
         }
-        self.metrics.append(line)
+        alarms = find_alarms(line, self.history, self.stage)
+        self.metrics.append({**line, "alarms": {alarm.name: alarm.message for alarm in alarms}} if alarms else line)
+        self.history.append(line)
         self.progress.step(record)
+        for alarm in alarms:
+            if alarm.name not in self.alarmed:
+                self.progress.note(f"alarm {alarm.name}: {alarm.message}")
+        self.alarmed = {alarm.name for alarm in alarms}
         self.run_directory.set_status(_status("running", record.stage, record.step))
 
     def _should_stop(self) -> str | None:

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from gift_dsl.artifacts.checkpoints import latest
-from gift_dsl.errors import GiftError, MachineError
+from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.train.grpo import GiftTrainer
 from tests.run.small import SPEC, assert_same, here
 
@@ -147,3 +147,8 @@ def test_an_error_of_a_stage_is_in_the_log_and_the_status(tmp_path, monkeypatch)
     assert outcome.exit_code == 1
     assert outcome.run.log.read_text(encoding="utf-8") == "gift: nothing to be done\n"
     assert outcome.run.status.reason == "nothing to be done"
+
+
+def test_a_launcher_with_another_number_of_processes_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"started 1 processes, .* planned for 2; say --processes 1"):
+        here(tmp_path, sets=["resources.processes=2"])
