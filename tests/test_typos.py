@@ -64,11 +64,13 @@ def typos_of(word: Word) -> list[str]:
 
 
 def keys_of(node: Node, path: tuple[str | int, ...] = ()) -> Iterator[Word]:
-    """Every key of every map."""
+    """Every key of every map; those that begin with `x-` are the author's own."""
     if path and path[-1] in FREE:
         return
     names = frozenset(node.fields)
     for key, child in node.fields.items():
+        if key.startswith("x-"):
+            continue
         yield Word(key, node.key_spans[key], names, path in (("games",), ("opponents",)))
         yield from keys_of(child, (*path, key))
     for index, child in enumerate(node.items):
