@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from gift_dsl.errors import Diagnostic, GiftError, LimitReached, Span, SpecError, UsageError
+from gift_dsl.errors import Diagnostic, GiftError, LimitReached, MachineError, Span, SpecError, UsageError
 
 if TYPE_CHECKING:
+    from gift_dsl.artifacts.directory import RunDirectory
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.context import Context
     from gift_dsl.plan import GamePlan, OpponentPlan, Plan, StagePlan
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from gift_dsl.records import Group, PartRecord
     from gift_dsl.run import Match
     from gift_dsl.run.drive import RunOutcome
+    from gift_dsl.run.evaluate import EvalRequest
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
 
@@ -298,6 +301,7 @@ def init_project(folder: Path, start: str = "quickstart") -> list[Path]:
     return make(folder, start)
 
 
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 OUTCOMES = ("success", "draw", "loss", "bad_format", "illegal_action", "void")
 
 
@@ -606,6 +610,202 @@ def _resolved_document(checked: Checked, arm: CheckedRun) -> dict[str, Any]:
 
     assert arm.context is not None
     return {"schema": "gift-show/1", "path": checked.path, "run": arm.id, "spec": resolved_data(arm.context.spec)}
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """What `evaluate` evaluates, and where it writes.
+
+    Attributes:
+        benchmarks, games: by name; with both empty, those of the plan.
+        rounds: of each game; None: as the plan's final evaluation or probe.
+        limit: most items of each benchmark.
+        split: of the games' instances; `test` is read only where it is asked for here.
+        sets, only: as `--set` and `--only`; for a spec, or for the spec that is made round a model.
+        subject: an opponent that is evaluated instead of the model.
+        checkpoint: of a run: `final`, `best`, `start` or a step.
+        judge: of CommonGen; `stand-in` is offline.
+        data: folder of the benchmarks' rows.
+        out: where the result goes; None: `eval/` of the run, else below the spec's output folder.
+        tell: is told what happens, line by line.
+    """
+
+    benchmarks: Sequence[str] = ()
+    games: Sequence[str] = ()
+    rounds: int | None = None
+    limit: int | None = None
+    split: Literal["dev", "test"] = "dev"
+    sets: Sequence[str] = ()
+    only: Sequence[str] = ()
+    subject: str | None = None
+    checkpoint: str | None = None
+    judge: str | None = None
+    data: Path | None = None
+    out: Path | None = None
+    tell: Callable[[str], None] = print
+
+
+def evaluate(target: str, text: str | bytes | None = None, options: EvalOptions | None = None) -> dict[str, Any]:
+    """Evaluate a model on games and benchmarks.
+
+    Args:
+        target: a spec file (`-` with `text`), a run directory, a model folder or a hub id.
+        text: read instead of the file.
+        options: on what, and how.
+
+    Returns:
+        A `gift-eval/1` document, which is also written.
+
+    Raises:
+        SpecError: the spec has errors.
+        UsageError: a name is not known, or a log-likelihood task is asked of a chat API.
+        MachineError: a model, dataset, key or endpoint is missing, or the run is of another version.
+    """
+    from contextlib import nullcontext
+    from dataclasses import replace
+
+    from gift_dsl.artifacts.directory import open_run
+    from gift_dsl.run.evaluate import evaluate_target, extend_manifest, output_of
+
+    options = options or EvalOptions()
+    path = Path(target)
+    run = open_run(path) if text is None and _is_run(path) else None
+    if run is not None and (options.sets or options.only):
+        raise UsageError("a run has its plan: --set and --only go with a spec or a model")
+    if run is None and options.checkpoint is not None:
+        raise UsageError("--checkpoint goes with a run directory")
+    plan = run.plan if run is not None else _eval_plan(target, text, options)
+    request, who = _eval_request(target, plan, run, options)
+    if options.out is None:
+        folder = run.evaluation if run is not None else _runs_of(plan) / "eval"
+        request = replace(request, output=output_of(folder, request, who))
+    with run.hold() if run is not None else nullcontext():
+        document = evaluate_target(request, _services_maker(plan), options.tell)
+        if run is not None and request.output.resolve().is_relative_to(run.path.resolve()):
+            extend_manifest(run, request.output)
+    return document
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path is meant as a run directory, whole or not."""
+    return path.is_dir() and any((path / name).is_file() for name in ("status.json", "plan.json"))
+
+
+def _runs_of(plan: Plan) -> Path:
+    from gift_dsl.artifacts.directory import run_parent
+    from gift_dsl.run.choose import output_folder
+
+    return run_parent(output_folder(plan), plan.runtime.name, plan.runtime.run_id)
+
+
+def _eval_plan(target: str, text: str | bytes | None, options: EvalOptions) -> Plan:
+    """The plan of a spec, or of a spec that is made round a model."""
+    from gift_dsl.run.preflight import fill_prints
+
+    if text is not None or target.endswith((".yaml", ".yml")):
+        checked = check_spec(target, text, sets=options.sets, only=options.only)
+        if checked.fragment:
+            raise UsageError(f"{target} is a fragment (`fragment: true`); evaluate a spec that extends it")
+    else:
+        checked = _spec_of_model(target, options)
+    plans = checked.plans()
+    if len(plans) != 1:
+        raise UsageError(f"{target} has {len(plans)} runs; choose one with --only")
+    return fill_prints(plans[0])
+
+
+def _spec_of_model(target: str, options: EvalOptions) -> Checked:
+    """A spec whose model is a folder or a hub id, and that plays the games asked for with their default parameters."""
+    from gift_dsl.spec.inline import game_types
+
+    path = Path(target).expanduser()
+    if not path.is_dir() and not _HUB_ID.fullmatch(target):
+        raise UsageError(f"{target} is neither a spec file, a run directory, a model folder nor a hub id")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise MachineError(f"{path} is neither a run nor a model in Hugging Face's format: there is no config.json")
+    if not options.games and not options.benchmarks:
+        raise UsageError(f"name what {target} is evaluated on, with --games or --benchmarks")
+    if unknown := [name for name in options.games if name not in game_types()]:
+        raise UsageError(f"there is no game `{unknown[0]}`; games are: {', '.join(game_types())}")
+    source = str(path.resolve()) if path.is_dir() else target
+    # Without a game a spec is none: one that is not played stands in.
+    games = dict.fromkeys(options.games or ("arithmetic",), "")
+    checked = _model_spec(source, games, options)
+    lacking = [item.path for item in checked.diagnostics if item.code == "missing-opponents"]
+    if lacking:
+        games = {name: ", opponents: random" if f"games.{name}" in lacking else "" for name in games}
+        checked = _model_spec(source, games, options)
+    return checked
+
+
+def _model_spec(source: str, games: Mapping[str, str], options: EvalOptions) -> Checked:
+    import json
+
+    name = re.sub(r"[^a-z0-9]+", "-", source.rstrip("/").rpartition("/")[2].lower()).strip("-") or "model"
+    lines = ["gift: 1", f"name: {name}", f"model: {{source: {json.dumps(source)}}}", "games:"]
+    lines += [f"  {game}: {{type: {game}{more}}}" for game, more in games.items()]
+    play = f"{{any_of: [{', '.join(games)}]}}"
+    lines += ["stages:", f"  - {{name: play, type: grpo, play: {play}, until: {{steps: 1}}}}", ""]
+    return check_spec("-", "\n".join(lines), sets=options.sets, only=options.only)
+
+
+def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: EvalOptions) -> tuple[EvalRequest, str]:
+    """What is asked, and what its result is called after."""
+    from gift_dsl.run import asked, subjects
+    from gift_dsl.run.evaluate import EvalRequest
+
+    games, chains = asked.named_games(plan, options.games)
+    benchmarks = asked.named_benchmarks(plan, options.benchmarks, options.judge)
+    if not options.games and not options.benchmarks:
+        games, chains = asked.planned_games(plan)
+        benchmarks = tuple(asked.with_judge(one, options.judge) for one in plan.evaluation.benchmarks)
+    final = plan.evaluation.final or plan.evaluation
+    checkpoint = None if run is None or options.subject is not None else _checkpoint(options.checkpoint or "final")
+    if options.subject is not None:
+        name, sampling = options.subject, (final.temperature, final.max_tokens)
+        examinee = subjects.lazily(lambda: subjects.opponent_of_plan(plan, name, sampling))
+    elif run is not None and checkpoint is not None:
+        examinee = subjects.lazily(lambda: subjects.model_of_run(run, plan, checkpoint))
+    else:
+        examinee = subjects.model_of_plan(plan)
+    request = EvalRequest(
+        target=target,
+        plan=plan,
+        examinee=examinee,
+        games=games,
+        chains=chains,
+        benchmarks=asked.limited(benchmarks, options.limit, options.data),
+        split=options.split,
+        rounds=options.rounds or asked.planned_rounds(plan),
+        output=options.out or Path(),
+        checkpoint=checkpoint,
+    )
+    return request, options.subject or str(checkpoint or "model")
+
+
+def _checkpoint(word: str) -> int | Literal["start", "best", "final"]:
+    if word in ("start", "best", "final"):
+        return word
+    if word.isdecimal():
+        return int(word)
+    raise UsageError(f"--checkpoint is start, best, final or the number of a step, not {word!r}")
+
+
+def _services_maker(plan: Plan) -> Callable[[], Services]:
+    """Connections of their own for each event loop; the spec's limits hold for all of them together."""
+    from dataclasses import replace
+
+    from gift_dsl.players.make import host_limits
+    from gift_dsl.players.network import Network
+
+    first = _match_services(plan, PlayOptions())
+    urls = plan.runtime.base_urls
+
+    def make() -> Services:
+        most = host_limits((url, plan.runtime.concurrency[name]) for name, url in urls.items())
+        return replace(first, network=Network(most))
+
+    return make
 
 
 def games_to_test() -> tuple[str, ...]:

@@ -234,6 +234,91 @@ def run(
         raise typer.Exit(worst)
 
 
+@app.command("eval")
+def eval_(
+    target: Annotated[
+        str, typer.Argument(metavar="SPEC_OR_RUN_OR_MODEL", help="Spec file, run directory, model folder or hub id.")
+    ],
+    games: Annotated[
+        list[str] | None, typer.Option("--games", metavar="NAMES", help="Games or stages, by comma; repeatable.")
+    ] = None,
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option("--benchmarks", metavar="NAMES", help="Ours, or lm_eval/TASK[@SHOTS], by comma; repeatable."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each game; as planned unless given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most items of each benchmark.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Of the games' instances: dev, or test, which is to be read once.")
+    ] = "dev",
+    subject: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Evaluate this `openai` or `local` opponent, not the model.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="Of a run: final (default), best, start or a step.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="NAME", help="CommonGen's judge: an `openai` opponent, or stand-in (offline).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Rows of the benchmarks instead of the hub.")] = None,
+    sets: Sets = None,
+    only: Only = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the result goes.")] = None,
+    style: Annotated[str, typer.Option("--format", help="Of the tables: markdown or latex.")] = "markdown",
+    json: Json = False,
+) -> None:
+    """Evaluate a model on games and benchmarks, with intervals; what is finished is not done again."""
+    from gift_dsl import api
+
+    if split not in ("dev", "test"):
+        raise UsageError(f"--split is dev or test, not {split!r}")
+    _check_style(style)
+    options = api.EvalOptions(
+        benchmarks=_names(benchmarks),
+        games=_names(games),
+        rounds=rounds,
+        limit=limit,
+        split=split,
+        sets=sets or (),
+        only=only or (),
+        subject=subject,
+        checkpoint=checkpoint,
+        judge=judge,
+        data=data,
+        out=out,
+        tell=_say,
+    )
+    path, text = _read(target)
+    document = api.evaluate(path, text, options)
+    if json:
+        _print_json(document)
+        return
+    from gift_dsl.report.eval_tables import eval_tables
+
+    _print_tables(eval_tables(document), style)
+
+
+def _names(given: list[str] | None) -> list[str]:
+    """Names from options that may be repeated and hold several each."""
+    return [name.strip() for one in given or () for name in one.split(",") if name.strip()]
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _check_style(style: str) -> None:
+    if style not in ("markdown", "latex"):
+        raise UsageError(f"--format is markdown or latex, not {style!r}")
+
+
+def _print_tables(tables: Any, style: str) -> None:
+    from gift_dsl.report.tables import to_latex, to_markdown
+
+    render = to_markdown if style == "markdown" else to_latex
+    typer.echo("\n".join(render(table) for table in tables), nl=False)
+
+
 @app.command()
 def show(
     spec: SpecFile,

@@ -61,7 +61,7 @@ def model_of_plan(plan: Plan) -> Generator[Examinee]:
 
         with tempfile.TemporaryDirectory(prefix="gift-") as made:
             rows = {game.name: rows_of(game, "train", folder) for game in plan.games}
-            yield weights(plan, build_tiny(plan, Path(made), rows), "tiny")
+            yield weights(plan, build_tiny(plan, Path(made), rows), "tiny", "tiny")
         return
     if model.from_run is not None:
         source = find_in_run(model, output_folder(plan))
@@ -105,13 +105,21 @@ def opponent_of_plan(plan: Plan, name: str, sampling: tuple[float, int]) -> Exam
     models = [item.name for item in plan.opponents if item.type in ("openai", "local")]
     if name not in models:
         what = f"has type `{known[name].type}`" if name in known else "is not an opponent of the spec"
-        raise UsageError(f"`{name}` {what}; a subject is one of type `openai` or `local`: {', '.join(models) or 'none'}")
+        raise UsageError(
+            f"`{name}` {what}; a subject is one of type `openai` or `local`: {', '.join(models) or 'none'}"
+        )
     opponent = known[name]
     return _local(plan, opponent) if opponent.type == "local" else _endpoint(opponent, sampling)
 
 
-def weights(plan: Plan, source: str | Path, name: str) -> Examinee:
+def weights(plan: Plan, source: str | Path, name: str, shown: str | None = None) -> Examinee:
     """A model in this process, loaded now.
+
+    Args:
+        plan: formats of the model, its tokenizer and template.
+        source: folder or hub id.
+        name: as results call it.
+        shown: as results call the source; None: as it is.
 
     Raises:
         MachineError: a file is missing, or the model cannot be run here.
@@ -119,21 +127,31 @@ def weights(plan: Plan, source: str | Path, name: str) -> Examinee:
     from gift_dsl.engines.load import load_policy
 
     thinking = thinking_of(plan)
+    _quieten()
     engine = load_policy(plan.model, str(source), device=find_device(), thinking=thinking != "off")
-    return _model(name, str(source), plan.model, thinking, engine)
+    return _model((name, shown or str(source)), str(source), plan.model, thinking, engine)
 
 
 def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
     from gift_dsl.run.stage import load_opponent
 
+    _quieten()
     engine = load_opponent(plan, opponent, find_device())
     source = str(opponent.params.get("source") or opponent.params.get("from_run"))
-    return _model(opponent.name, source, plan.model, "off", engine)
+    return _model((opponent.name, source), source, plan.model, "off", engine)
 
 
-def _model(name: str, source: str, model: ModelPlan, thinking: str, engine: Any) -> Examinee:
+def _model(names: tuple[str, str], source: str, model: ModelPlan, thinking: str, engine: Any) -> Examinee:
     policy = model_player("policy", engine)
-    return Examinee(name, "model", source, _digest(source, model, name), thinking, lambda _: policy, lambda _: engine)
+    identity = _digest(source, model, names[0])
+    return Examinee(names[0], "model", names[1], identity, thinking, lambda _: policy, lambda _: engine)
+
+
+def _quieten() -> None:
+    """Loading a model is told in a line of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _digest(source: str, model: ModelPlan, name: str) -> str:
@@ -170,3 +188,9 @@ def find_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def lazily(make: Callable[[], Examinee]) -> Generator[Examinee]:
+    """An examinee that is made when it is needed."""
+    yield make()

@@ -1,0 +1,85 @@
+"""An evaluation as tables: games with their counts and chance levels, benchmarks with their protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from gift_dsl.report.tables import Align, Table, benchmarks_table
+
+_GAMES: Final = (
+    "game", "place", "success %", "95 % interval", "score %", "chance %", "rounds", "bad format", "illegal", "void",
+    "held out",
+)  # fmt: skip
+_NUMBERS: Final[tuple[Align, ...]] = ("right",) * 8
+_GAME_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", *_NUMBERS, "left")
+
+
+def eval_tables(document: Mapping[str, Any]) -> list[Table]:
+    """The tables of a `gift-eval/1` document: games, then benchmarks; those that there are."""
+    tables: list[Table] = []
+    if document["games"] or document["chains"]:
+        tables.append(games_table(document))
+    own = {name: value for name, value in document["results"].items() if not name.startswith(("game/", "chain/"))}
+    if own:
+        tables.append(benchmarks_table({**document, "results": own}))
+    return tables
+
+
+def games_table(document: Mapping[str, Any]) -> Table:
+    """Every game alone, then as a part of a chain, with what a reader must know below.
+
+    Args:
+        document: with `games` and `chains` as `GamesResult.to_json()` has them, and their `protocol`.
+    """
+    scores = list(_scores(document))
+    protocol: Mapping[str, Any] = document["protocol"]
+    notes = [
+        f"split {protocol['split']}, temperature {protocol['temperature']}, at most {protocol['max_tokens']} tokens a "
+        f"turn, evaluation seed {protocol['seed']}; intervals are clustered by instance",
+        *dict.fromkeys(_opponents(score) for _, _, score in scores if score["opponents"]),
+        *(_bounds(name, score) for name, _, score in scores if score["counts"]["void"] or score["unplayed"]),
+    ]
+    return Table(_GAMES, tuple(_row(*score) for score in scores), _GAME_ALIGNS, tuple(notes))
+
+
+def _scores(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for name, score in document["games"].items():
+        yield name, "alone", score
+    for chain, parts in document["chains"].items():
+        for label, score in parts.items():
+            yield label, f"in {chain}", score
+
+
+def _row(name: str, place: str, score: Mapping[str, Any]) -> tuple[str, ...]:
+    counts: Mapping[str, int] = score["counts"]
+    return (
+        name,
+        place,
+        _percent(score["rate"]),
+        _interval(score["interval"]),
+        _percent(score["score"]),
+        _percent(score["chance"]),
+        str(score["rounds"]),
+        str(counts["bad_format"]),
+        str(counts["illegal_action"]),
+        str(counts["void"]),
+        str(score["held_out"]),
+    )
+
+
+def _opponents(score: Mapping[str, Any]) -> str:
+    return f"{score['game']}: against {', '.join(score['opponents'])}"
+
+
+def _bounds(name: str, score: Mapping[str, Any]) -> str:
+    missing = score["counts"]["void"] + score["unplayed"]
+    return f"{name}: {missing} rounds without a result; the rate is between {_interval(score['rate_bounds'])} %"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"

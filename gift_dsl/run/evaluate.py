@@ -1,0 +1,426 @@
+# pyright: basic
+"""One evaluation outside a run: benchmarks and games of one model, in this process, each task kept once it is finished.
+
+    <output>.json           the result, `gift-eval/1`
+    <output>/games/         a file for each game and chain, every round in it
+    <output>/benchmarks/    what `evaluate.benchmarks` keeps
+
+What can be wrong is looked for before anything is asked: rows of games, endpoints, keys, and the input of benchmarks,
+which therefore come first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from gift_dsl import __version__
+from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.artifacts.files import json_text, safe_name, sha256_of, write_whole
+from gift_dsl.artifacts.manifest import covered_files
+from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_benchmarks
+from gift_dsl.evaluate.games import GamesRequest
+from gift_dsl.evaluate.judge import StandInJudge
+from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
+from gift_dsl.play.seats import ModelPlayer, model_player
+from gift_dsl.players.make import Services, make_player
+from gift_dsl.players.network import check_endpoint
+from gift_dsl.run.examine import Examiner, read_result, write_result
+from gift_dsl.run.request import Tell
+from gift_dsl.run.seating import seated_names, table_games
+from gift_dsl.run.subjects import Examinee, find_device
+from gift_dsl.train.team import Team
+
+EVAL_SCHEMA: Final = "gift-eval/1"
+STAND_IN: Final = "stand-in"
+"""As a judge: the offline one, whose scores are never called CommonGen."""
+_GAME_TASK: Final = "gift-eval-game/1"
+
+MakeServices = Callable[[], Services]
+"""Connections of their own for one event loop; limits and counts are shared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvalRequest:
+    """What is to be evaluated.
+
+    Attributes:
+        target: as the user named it.
+        plan: games, opponents, prompts, sampling.
+        examinee: who is evaluated; entered once, so that what is made for it goes again.
+        games: names of games that are played alone.
+        chains: compositions that are played whole, by name.
+        benchmarks: type and fields of each.
+        split: of the games' instances; test only where the user says so.
+        rounds: of each game and chain.
+        output: the JSON file; tasks are kept in a folder of its name.
+        checkpoint: of a run; None: the target is no run.
+    """
+
+    target: str
+    plan: Plan
+    examinee: AbstractContextManager[Examinee]
+    games: tuple[str, ...]
+    chains: Mapping[str, Node]
+    benchmarks: tuple[JsonMap, ...]
+    split: Literal["dev", "test"]
+    rounds: int
+    output: Path
+    checkpoint: int | str | None = None
+
+    @property
+    def tasks(self) -> Path:
+        """Folder of what is kept of each task."""
+        return self.output.with_suffix("")
+
+    @property
+    def played(self) -> tuple[str, ...]:
+        """Every game that is played, alone or as a part."""
+        parts = (leaf.game for node in self.chains.values() for leaf in leaves(node))
+        return tuple(dict.fromkeys((*self.games, *parts)))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Whom benchmarks name."""
+        return tuple(dict.fromkeys(str(one["judge"]) for one in self.benchmarks if one.get("judge")))
+
+
+def evaluate_target(request: EvalRequest, make_services: MakeServices, tell: Tell) -> dict[str, Any]:
+    """Evaluate, write the result, and return it.
+
+    A task that an earlier evaluation of the same thing finished is not done again.
+
+    Raises:
+        UsageError: there is nothing to evaluate, or a log-likelihood task is asked of a chat API.
+        MachineError: a model, dataset, key or endpoint is missing.
+        LimitReached: of dollars or calls; what was finished is kept.
+    """
+    if not request.games and not request.chains and not request.benchmarks:
+        raise UsageError(f"there is nothing to evaluate {request.target} on; name some with --games or --benchmarks")
+    start = time.monotonic()
+    _check(request)
+    with request.examinee as examinee:
+        tell(f"{examinee.name}: {examinee.kind} {examinee.source}")
+        work = _Work(request, examinee, make_services, tell)
+        benchmarks = work.run_benchmarks() if request.benchmarks else None
+        games = [work.play(name, {}) for name in request.games]
+        chains = [work.play(name, {name: node}) for name, node in request.chains.items()]
+    document = _document(request, examinee, [*games, *chains], benchmarks)
+    document["duration_s"] = round(time.monotonic() - start, 3)
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(request.output, json_text(document))
+    tell(f"written: {request.output}")
+    return document
+
+
+def _check(request: EvalRequest) -> None:
+    """See that rows and endpoints are there before a model is loaded.
+
+    Raises:
+        MachineError: one of them is not.
+    """
+    plan = request.plan
+    table_games(plan, request.played, request.split)
+    final = _final_opponents(plan)
+    names = {*seated_names(plan, request.played), *(final[game] for game in request.played if game in final)}
+    names |= {name for name in request.judges if name != STAND_IN}
+    asked = [item for item in plan.opponents if item.name in names and item.type == "openai"]
+    urls = {str(plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked}
+
+    async def check() -> None:
+        await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
+
+    if urls:
+        asyncio.run(check())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    request: EvalRequest
+    examinee: Examinee
+    make_services: MakeServices
+    tell: Tell
+    local: dict[str, ModelPlayer] = field(default_factory=dict)
+
+    # ── games ──
+
+    def play(self, name: str, chains: Mapping[str, Node]) -> dict[str, Any]:
+        """A game or a chain as `examine.write_result` writes it; taken from an earlier evaluation where it is there."""
+        asked = games_request(self.request, () if chains else (name,), chains)
+        kept = self.request.tasks / "games" / f"{safe_name(f'chain.{name}' if chains else name)}.json"
+        key = self._key(asked, chains)
+        found = read_result(kept)
+        if found is not None and found.get("digest") == key:
+            self.tell(f"{name}: done before")
+            return found
+        plan, services = self.request.plan, self.make_services()
+        self.tell(f"{name}: {asked.rounds} rounds on {asked.split}{' as a chain' if chains else ''}")
+        seat = self.examinee.seat(services)
+        examiner = Examiner(plan, seat, services, self._load, lambda: seat)  # pyright: ignore[reportArgumentType]
+        result = examiner.measure(plan.stages[-1], asked, Team())
+        write_result(kept, result, {"digest": key})
+        for score in result.scores:
+            total = score.total
+            rate = "no result" if total.rate is None else f"{total.rate:.3f}"
+            self.tell(f"{score.label}: success {rate} [{total.interval[0]:.3f}, {total.interval[1]:.3f}]")
+        written = read_result(kept)
+        assert written is not None
+        return written
+
+    def _key(self, asked: GamesRequest, chains: Mapping[str, Node]) -> str:
+        """Digest of all that a game's result depends on."""
+        plan = self.request.plan
+        played = (*asked.games, *(leaf.game for node in chains.values() for leaf in leaves(node)))
+        names = {*seated_names(plan, played), *asked.opponents.values()}
+        stage = plan.stages[-1]
+        return digest(
+            _GAME_TASK,
+            {
+                "who": [self.examinee.kind, self.examinee.source, self.examinee.identity],
+                "games": [to_json(plan.game(name)) for name in dict.fromkeys(played)],
+                "chains": {name: to_json(node) for name, node in chains.items()},
+                "opponents": [to_json(item) for item in plan.opponents if item.name in names],
+                "prompt": [stage.system_prompt, stage.max_context],
+                "asked": [
+                    asked.split,
+                    asked.rounds,
+                    asked.temperature,
+                    asked.max_tokens,
+                    asked.max_replays,
+                    asked.seed,
+                ],
+                "seats": dict(asked.opponents),
+            },
+        )
+
+    def _load(self, opponent: OpponentPlan) -> ModelPlayer:
+        """A model that is an opponent; loaded once."""
+        from gift_dsl.run.stage import load_opponent
+
+        if opponent.name not in self.local:
+            engine = load_opponent(self.request.plan, opponent, find_device())
+            params = opponent.params
+            self.local[opponent.name] = model_player(
+                opponent.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"]
+            )
+        return self.local[opponent.name]
+
+    # ── benchmarks ──
+
+    def run_benchmarks(self) -> dict[str, Any]:
+        """The result of `evaluate_benchmarks` as plain values."""
+        plan, services = self.request.plan, self.make_services()
+        evaluation = plan.evaluation
+        asked = BenchmarksRequest(
+            benchmarks=self.request.benchmarks,
+            seed=evaluation.seed,
+            temperature=evaluation.temperature,
+            max_tokens=evaluation.max_tokens,
+            system=evaluation.system,
+            scorings=("none", "gift_v1") if plan.compat == "gift_v1" else ("none",),
+            thinking=self.examinee.thinking,
+            folder=Path(plan.runtime.folder),
+            output=self.request.tasks / "benchmarks",
+            judges=find_judges(plan, self.request.judges, services),
+            subject_id=self.examinee.identity,
+        )
+        progress = BenchmarkProgress(self.tell)
+
+        async def ask() -> dict[str, Any]:
+            async with services.network:
+                found = await evaluate_benchmarks(self.examinee.asked(services), asked, progress)
+            return found.to_json()
+
+        return asyncio.run(ask())
+
+
+def find_judges(plan: Plan, names: tuple[str, ...], services: Services) -> dict[str, Any]:
+    """The judges that benchmarks name.
+
+    Raises:
+        UsageError: one is not an opponent of the plan.
+        MachineError: its key is missing.
+    """
+    by_name = {item.name: item for item in plan.opponents}
+    judges: dict[str, Any] = {}
+    for name in names:
+        if name == STAND_IN:
+            judges[name] = StandInJudge()
+        elif name in by_name:
+            judges[name] = make_player(by_name[name], services)
+        else:
+            raise UsageError(f"the judge `{name}` is not an opponent of the spec")
+    return judges
+
+
+def games_request(request: EvalRequest, games: tuple[str, ...], chains: Mapping[str, Node]) -> GamesRequest:
+    """How games are played: as in the final evaluation of the plan, where it has one."""
+    evaluation, final = request.plan.evaluation, request.plan.evaluation.final
+    played = {*games, *(leaf.game for node in chains.values() for leaf in leaves(node))}
+    sampled = evaluation if final is None else final
+    return GamesRequest(
+        split=request.split,
+        rounds=request.rounds,
+        games=games,
+        chains=chains,
+        temperature=sampled.temperature,
+        max_tokens=sampled.max_tokens,
+        max_replays=3 if final is None else final.max_replays,
+        seed=evaluation.seed,
+        opponents={game: name for game, name in _final_opponents(request.plan).items() if game in played},
+    )
+
+
+def _final_opponents(plan: Plan) -> dict[str, str]:
+    final: FinalPlan | None = plan.evaluation.final
+    return {} if final is None else {game: str(name) for game, name in final.opponents.items()}
+
+
+class BenchmarkProgress:
+    """How far benchmarks are: a line that is written over on a terminal, else a line each tenth of the way."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell, self._is_terminal = tell, sys.stderr.isatty()
+        self._last: tuple[str, str, int] = ("", "", -1)
+
+    def __call__(self, progress: Progress) -> None:
+        """Called from several threads; a line more or less does not matter."""
+        if progress.step == "finished":
+            self._end_line()
+            self._tell(f"{progress.benchmark}: done")
+            return
+        tenth = 10 * progress.done // max(1, progress.total)
+        said = f"{progress.benchmark}: {progress.step} {progress.done}/{progress.total}"
+        if self._is_terminal:
+            sys.stderr.write(f"\r{said}\x1b[K")
+            sys.stderr.flush()
+        elif (progress.benchmark, progress.step, tenth) != self._last:
+            self._tell(said)
+        self._last = (progress.benchmark, progress.step, tenth)
+
+    def _end_line(self) -> None:
+        if self._is_terminal and self._last[0]:
+            sys.stderr.write("\r\x1b[K")
+            self._last = ("", "", -1)
+
+
+# ── the document ──
+
+
+def _document(
+    request: EvalRequest, examinee: Examinee, games: list[dict[str, Any]], benchmarks: dict[str, Any] | None
+) -> dict[str, Any]:
+    plan = request.plan
+    document: dict[str, Any] = {
+        "schema": EVAL_SCHEMA,
+        "gift": __version__,
+        "target": request.target,
+        "name": plan.runtime.name,
+        "seed": plan.seed,
+        "spec_hash": plan.spec_hash,
+        "plan_hash": plan_hash(plan),
+        "checkpoint": request.checkpoint,
+        "subject": {
+            "name": examinee.name,
+            "kind": examinee.kind,
+            "source": examinee.source,
+            "identity": examinee.identity,
+        },
+        "split": request.split,
+        "protocol": games[0]["protocol"] if games else None,
+        "games": {name: score for one in games for name, score in one["games"].items()},
+        "chains": {name: parts for one in games for name, parts in one["chains"].items()},
+        "plays": [play for one in games for play in one["plays"]],
+    }
+    return document | lm_eval_shape(document, benchmarks)
+
+
+_BY_TASK: Final = (
+    "results", "n-samples", "n-shot", "versions", "configs", "higher_is_better", "counts", "intervals", "protocols",
+    "more",
+)  # fmt: skip
+
+
+def lm_eval_shape(document: Mapping[str, Any], benchmarks: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Games and benchmarks by task, in the shape of lm-eval's results and with counts and intervals beside.
+
+    A game is the task `game/NAME`, a part of a chain `chain/CHAIN/LABEL`.
+    """
+    shaped: dict[str, Any] = {name: dict((benchmarks or {}).get(name, {})) for name in _BY_TASK}
+    shaped["groups"] = (benchmarks or {}).get("groups", {})
+    for task, score in _tasks(document):
+        counts = {**score["counts"], "unplayed": score["unplayed"], "truncated": score["truncated"]}
+        shaped["results"][task] = {
+            "alias": task,
+            "success,none": score["rate"],
+            "success_stderr,none": "N/A",
+            "score,none": score["score"],
+            "score_stderr,none": "N/A",
+        }
+        shaped["n-samples"][task] = {"original": sum(score["counts"].values()), "effective": score["rounds"]}
+        shaped["n-shot"][task] = 0
+        shaped["versions"][task] = 1
+        shaped["higher_is_better"][task] = {"success": True, "score": True}
+        shaped["counts"][task] = {"none": counts}
+        shaped["intervals"][task] = {"success,none": score["interval"], "score,none": score["score_interval"]}
+        shaped["protocols"][task] = {
+            "kind": "game" if score["chain"] is None else f"part of the chain {score['chain']}",
+            **{key: score[key] for key in ("split", "held_out", "opponents", "chance")},
+            **{key: value for key, value in document["protocol"].items() if key != "split"},
+        }
+    return shaped
+
+
+def _tasks(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, score in document["games"].items():
+        yield f"game/{name}", score
+    for chain, parts in document["chains"].items():
+        for label, score in parts.items():
+            yield f"chain/{chain}/{label}", score
+
+
+def read_eval(path: Path) -> dict[str, Any]:
+    """A result that was written.
+
+    Raises:
+        MachineError: there is none, or it is none of this version.
+    """
+    found = read_result(path)
+    if found is None:
+        raise MachineError(f"there is no evaluation at {path}")
+    if found.get("schema") != EVAL_SCHEMA:
+        raise MachineError(
+            f"{path} is no evaluation of this version: its schema is {found.get('schema')!r}, not {EVAL_SCHEMA}"
+        )
+    return found
+
+
+def extend_manifest(run: RunDirectory, output: Path) -> None:
+    """Add an evaluation's files to the manifest of a finished run; the lines of all others stay as they are."""
+    if not run.manifest.is_file():
+        return
+    place = output.with_suffix("").relative_to(run.path).as_posix()
+    text = run.manifest.read_bytes().decode("utf-8", "surrogateescape")
+    kept = [line for line in text.splitlines(keepends=True) if not line[66:].startswith((f"{place}.", f"{place}/"))]
+    names = [name for name in covered_files(run.path, run.manifest.name) if name.startswith((f"{place}.", f"{place}/"))]
+    added = [f"{sha256_of(run.path / name)}  {name}\n" for name in names]
+    write_whole(run.manifest, "".join([*kept, *added]).encode("utf-8", "surrogateescape"))
+
+
+def output_of(folder: Path, request: EvalRequest, who: str) -> Path:
+    """Where the result of a request goes: the same file for the same request."""
+    asked = {
+        "who": who,
+        "games": list(request.games),
+        "chains": list(request.chains),
+        "benchmarks": [dict(one) for one in request.benchmarks],
+        "rounds": request.rounds,
+    }
+    return folder / f"eval-{safe_name(who)}-{request.split}-{digest(EVAL_SCHEMA, asked)[:8]}.json"
