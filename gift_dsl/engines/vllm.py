@@ -78,7 +78,7 @@ class VllmSettings:
         step = -(-algorithm.groups_per_step // processes) * algorithm.group_size
         return cls(
             vllm["mode"],
-            vllm["base_url"],
+            vllm.get("base_url"),
             vllm["memory_share"],
             vllm["tensor_parallel"],
             stage.max_context,

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
+import sys
 from collections import Counter
+from dataclasses import replace
+from enum import Enum
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from trl.generation import vllm_generation
+from trl.generation.vllm_client import VLLMClient
+from trl.generation.vllm_generation import VLLMGeneration
+from trl.import_utils import is_vllm_available
 
+from gift_dsl.engines.frozen import frozen_copy
 from gift_dsl.engines.served import ServedModel, Server, sampling_fields, server_address
+from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.engines.vllm import ColocatedModel, VllmEngine, VllmSettings
 from gift_dsl.errors import MachineError
 from gift_dsl.players.backoff import Backoff
-from gift_dsl.seat import PlayerFault
+from gift_dsl.seat import PlayerFault, TokenPolicy
 from tests.engines.small import ENDS, Numbers, engine_of, logprobs_after, make_model, request_of
-from tests.engines.standin import FIELDS, StandIn
+from tests.engines.standin import FIELDS, LLM, StandIn
+from tests.train.staged import engine_of as staged_engine
+from tests.train.staged import plan_of, schooled, train
 
 torch.set_num_threads(1)
 CONTEXT = (7, 18, 29, 40)
@@ -193,3 +208,264 @@ def test_a_call_that_is_cancelled_or_fails_leaves_no_task_behind(fault):
 def test_an_address_may_be_written_with_or_without_its_version(address):
     assert server_address(address) == "http://host:8000"
     assert Server(address).url == "http://host:8000/v1/completions"
+
+
+# ── in this process ──
+
+
+@pytest.fixture
+def vllm(monkeypatch):
+    """The two names of vLLM that are used; parameters are seen as the fields that they were made of."""
+    made = ModuleType("vllm.sampling_params")
+    made.SamplingParams = dict
+    made.RequestOutputKind = Enum("RequestOutputKind", ["CUMULATIVE", "DELTA", "FINAL_ONLY"])
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", made)
+
+
+def colocated(llm):
+    return ColocatedModel(llm, ENDS, torch.device("cpu"))
+
+
+@pytest.mark.usefixtures("vllm")
+def test_an_engine_in_this_process_answers_in_the_order_asked_whatever_ends_first():
+    llm, requests = LLM(bf16_engine()), requests_of(6, max_tokens=5)
+    completions = asyncio.run(colocated(llm).complete(requests))
+    engine, again = bf16_engine(), LLM(None)
+    for number, request in reversed(list(enumerate(requests))):
+        again.numbers = iter([5 - number])
+        asked = again.request(request.context, sampling_fields(request, ENDS))
+        (expected,) = asyncio.run(engine.complete([asked]))
+        assert completions[number] == expected
+    assert {one.finish_reason for one in completions} == {"stop", "length"}
+
+
+@pytest.mark.usefixtures("vllm")
+def test_an_engine_in_this_process_scores_as_a_forward_pass_does():
+    engine = engine_of(make_model())
+    pairs = [CONTEXT, CONTEXT], [(9, 10, 11), ()]
+    found = asyncio.run(colocated(LLM(engine)).score(*pairs))
+    expected = asyncio.run(engine.score(*pairs))
+    assert [one[0] for one in found] == pytest.approx([one[0] for one in expected], abs=1e-5)
+    assert [one[1] for one in found] == [one[1] for one in expected]
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_cancelled_turn_of_an_engine_in_this_process_is_aborted_before_anything_else_happens():
+    llm = LLM(bf16_engine())
+    model = colocated(llm)
+
+    async def play():
+        llm.lock.clear()
+        calls = asyncio.create_task(model.complete(requests_of(4)))
+        while not llm.waiting:
+            await asyncio.sleep(0.01)
+        calls.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls
+        llm.lock.set()
+
+    asyncio.run(play())
+    model.settle()
+    assert len(llm.aborted) == 3
+    assert not llm.waiting
+    assert len(asyncio.run(model.complete(requests_of(2)))) == 2
+
+
+@pytest.mark.usefixtures("vllm")
+def test_an_aborted_turn_is_a_fault_and_one_of_another_model_is_not():
+    class Other(LLM):
+        def step(self):
+            outputs = super().step()
+            outputs[-1].outputs[0].finish_reason = self.reason
+            outputs[-1].outputs[0].token_ids[-1] = 9
+            outputs[-1].outputs[0].logprobs[-1] = {9: SimpleNamespace(logprob=-1.0)}
+            return outputs
+
+    for reason, kind in (("abort", PlayerFault), ("stop", MachineError)):
+        llm = Other(bf16_engine())
+        llm.reason = reason
+        with pytest.raises(kind):
+            asyncio.run(colocated(llm).complete(requests_of(1)))
+
+
+# ── weights ──
+
+
+class Generation:
+    """TRL's `VLLMGeneration`, as far as it is used; what it is asked is checked against the real one's signature."""
+
+    def __init__(self, *args, **kwargs):
+        self.asked = inspect.signature(VLLMGeneration.__init__).bind(self, *args, **kwargs).arguments
+        self.model, self.num_synced = self.asked["model"], 0
+        type(self).made.append(self)
+
+    def sync_weights(self):
+        self.num_synced += 1
+        self.target.load_state_dict(self.model.state_dict())
+
+
+def generation(monkeypatch, target, *, llm=None, **told):
+    """Put a stand-in in place of TRL's; its list of what was made."""
+    info = {"model_config": {"logprobs_mode": "processed_logprobs", "max_model_len": 512, **told}}
+    client = SimpleNamespace(get_server_info=lambda: info)
+    fields = {"made": [], "target": target, "vllm_client": client, "llm": llm}
+    kind = type("Generation", (Generation,), fields)
+    monkeypatch.setattr(vllm_generation, "VLLMGeneration", kind)
+    return kind.made
+
+
+SERVED = VllmSettings("serve", "http://127.0.0.1:9/v1", 0.3, 2, None, 16)
+COLOCATED = replace(SERVED, mode="colocate", base_url=None, tensor_parallel=1)
+ALONE = SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=None)
+MAIN = SimpleNamespace(is_main_process=True, device=torch.device("cpu"), state=ALONE)
+
+
+def test_what_is_used_of_trl_is_there():
+    given = {"self", "model", "accelerator", "processing_class", "mode", "server_base_url", "tensor_parallel_size"}
+    given |= {"gpu_memory_utilization", "max_model_length", "max_num_seqs", "enable_sleep_mode"}
+    assert given <= set(inspect.signature(VLLMGeneration.__init__).parameters)
+    assert list(inspect.signature(VLLMGeneration.sync_weights).parameters) == ["self"]
+    assert list(inspect.signature(VLLMClient.get_server_info).parameters) == ["self"]
+    source = inspect.getsource(VLLMGeneration)
+    for used in ("self.vllm_client = ", "self.llm = LLM(", 'logprobs_mode="processed_logprobs"'):
+        assert used in source
+    for used in (
+        'self.llm.wake_up(tags=["weights"])',
+        'self.llm.wake_up(tags=["kv_cache"])',
+        "self.llm.sleep(level=2)",
+    ):
+        assert used in source
+    # our requests are those of TRL's own client
+    assert '"return_tokens_as_token_ids": True' in inspect.getsource(VLLMClient.generate)
+    assert '"prompt_logprobs": top_logprobs' in inspect.getsource(VLLMClient.get_sequence_logprobs)
+
+
+def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch):
+    model, target = make_model(), make_model(initializer_range=0.01)
+    made = generation(monkeypatch, target)
+    engine = VllmEngine(SERVED, Numbers())
+    assert isinstance(engine, TokenPolicy)
+    assert not engine.is_open
+    engine.open(model, MAIN, "tokenizer")
+    assert engine.is_open
+    with pytest.raises(RuntimeError, match="before it has the weights"):
+        asyncio.run(engine.complete(requests_of(1)))
+    for version in (0, 0, 1, 1, 1):
+        engine.sync_weights(version)
+        engine.sleep()
+    assert made[0].num_synced == 2
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), target.parameters(), strict=True))
+    asked = made[0].asked
+    assert (asked["mode"], asked["server_base_url"]) == ("server", "http://127.0.0.1:9")
+    assert (asked["enable_sleep_mode"], asked["tensor_parallel_size"]) == (False, 1)
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_colocated_engine_sleeps_during_the_update_and_gets_all_weights_back(monkeypatch):
+    llm = LLM(bf16_engine())
+    made = generation(monkeypatch, llm.engine.model, llm=llm)
+    engine = VllmEngine(COLOCATED, Numbers())
+    engine.open(make_model(), MAIN, "tokenizer")
+    engine.sleep()
+    engine.sync_weights(0)
+    assert len(asyncio.run(engine.complete(requests_of(2)))) == 2
+    engine.sleep()
+    engine.sleep()
+    with pytest.raises(RuntimeError, match="before it has the weights"):
+        asyncio.run(engine.complete(requests_of(1)))
+    engine.sync_weights(0)
+    assert llm.calls == [("wake_up", "kv_cache"), ("sleep", 2), ("wake_up", "kv_cache")]
+    assert made[0].num_synced == 2
+    assert (made[0].asked["mode"], made[0].asked["enable_sleep_mode"]) == ("colocate", True)
+    assert (made[0].asked["gpu_memory_utilization"], made[0].asked["max_num_seqs"]) == (0.3, 16)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"logprobs_mode": "raw_logprobs"}, r"reports `raw_logprobs`.*--logprobs-mode processed_logprobs"),
+        ({"max_model_len": 64}, r"sequences of 64 tokens and the stage needs 128.*--max-model-len 128"),
+    ],
+)
+def test_a_server_that_was_started_in_another_way_is_refused_with_the_way_to_start_it(told, words, monkeypatch):
+    generation(monkeypatch, None, **told)
+    engine = VllmEngine(replace(SERVED, max_context=128), Numbers())
+    with pytest.raises(MachineError, match=words):
+        engine.open(make_model(), MAIN, "tokenizer")
+    engine.open(make_model(), SimpleNamespace(is_main_process=False, device=MAIN.device), "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (replace(SERVED, base_url=None), r"needs `resources\.vllm\.base_url`"),
+        (replace(COLOCATED, tensor_parallel=2), r"`resources\.vllm\.tensor_parallel` above 1 needs `mode: serve`"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, words):
+    with pytest.raises(MachineError, match=words):
+        VllmEngine(settings, Numbers())
+
+
+@pytest.mark.skipif(is_vllm_available(), reason="vLLM is installed here")
+@pytest.mark.parametrize("settings", [SERVED, COLOCATED])
+def test_a_machine_without_vllm_is_told_what_to_install(settings):
+    with pytest.raises(MachineError, match=r"pip install 'gift-dsl\[vllm\]'"):
+        VllmEngine(settings, Numbers()).open(make_model(), MAIN, "tokenizer")
+
+
+def test_a_server_that_is_not_there_is_told_with_the_way_to_start_it(monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("The vLLM server can't be reached")
+
+    monkeypatch.setattr(vllm_generation, "VLLMGeneration", refuse)
+    with pytest.raises(MachineError, match=r"can't be reached; start it with: VLLM_SERVER_DEV_MODE=1 vllm serve"):
+        VllmEngine(SERVED, Numbers()).open(make_model(), MAIN, "tokenizer")
+
+
+# ── a stage ──
+
+
+def test_a_stage_is_played_by_vllm_and_its_update_corrects_for_it(monkeypatch, tmp_path):
+    plan = plan_of("resources.vllm={mode: serve, base_url: 'http://127.0.0.1:9'}")
+    engine = staged_engine(schooled())
+    start = frozen_copy(engine.model)
+    monkeypatch.setattr(engine, "complete", None)
+    player = TransformersEngine(frozen_copy(staged_engine().model), engine.codec, compute="bf16")
+    made = generation(monkeypatch, player.model, max_model_len=4096)
+    with StandIn(player) as server:
+        settings = replace(VllmSettings.of(plan, plan.stages[-1], 1), base_url=server.url)
+        rollout = VllmEngine(settings, engine.codec)
+        _, log = train(plan, tmp_path, engine, rollout=rollout)
+        asked = len(server.asked)
+        asyncio.run(rollout.complete([request_of((7, 8), "after")]))
+    assert made[0].num_synced == 3
+    assert all(torch.equal(a, b) for a, b in zip(engine.model.parameters(), player.model.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(engine.model.parameters(), start.parameters(), strict=True))
+    for metrics in log.metrics:
+        assert 0 < metrics["mismatch/abs_difference"] < 0.05
+        assert 0 < metrics["mismatch/kl"] < 1e-3
+        assert math.isfinite(metrics["update/loss"])
+        assert metrics["update/loss"] != 0
+    sequences = [
+        one for groups in log.groups for group in groups for own in group.trajectories for one in own.sequences
+    ]
+    trained = Counter(
+        pair for one in sequences for pair in zip(one.completion_ids, one.logprobs, one.mask, strict=True)
+    )
+    sent = Counter(
+        (int(token.removeprefix("token_id:")), logprob, 1)
+        for _, choice in server.sent[:asked]
+        for token, logprob in zip(choice["logprobs"]["tokens"], choice["logprobs"]["token_logprobs"], strict=True)
+    )
+    assert {pair: number for pair, number in trained.items() if pair[2]} == sent
+
+
+def test_a_plan_without_vllm_has_no_settings_of_it():
+    plan = plan_of()
+    assert VllmSettings.of(plan, plan.stages[-1], 1) is None
+    with_vllm = plan_of("resources.vllm={mode: colocate, memory_share: 0.5}", "resources.rollout_batch_size=8")
+    assert VllmSettings.of(with_vllm, with_vllm.stages[-1], 2) == VllmSettings(
+        "colocate", None, 0.5, 1, with_vllm.stages[-1].max_context, 8
+    )
