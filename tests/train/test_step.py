@@ -1,0 +1,187 @@
+"""A step before its updates, and how processes tell each other what they have."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gift_dsl.errors import GiftError
+from gift_dsl.play.seats import model_player
+from gift_dsl.train import step as step_module
+from gift_dsl.train.importance import Mismatch
+from gift_dsl.train.league import League
+from gift_dsl.train.state import TrainState
+from gift_dsl.train.statistics import TokenSums, clipped, token_sums, update_metrics
+from gift_dsl.train.step import Playing, make_step
+from gift_dsl.train.team import Team
+from tests.train.made import algorithm
+from tests.train.staged import Recorded, engine_of, job_of, plan_of, recorded_plan, schooled
+
+torch.set_num_threads(1)
+NOBODY = Mismatch(0, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def stepping(tmp_path):
+    """Makes a step of a plan; the table's event loop is closed at the end."""
+    with asyncio.Runner() as runner:
+
+        def make(plan, number=0, state=None, team=None, engine=None, **options):
+            job = job_of(plan, tmp_path, engine or engine_of())
+            playing = Playing(
+                plan=plan,
+                stage=plan.stages[-1],
+                games=job.games,
+                policy=model_player("policy", job.engine),
+                league=League(job.players, {}, job.engine),
+                runner=runner,
+                **options,
+            )
+            return make_step(playing, state or TrainState(), number, team or Team())
+
+        yield make
+
+
+def lone(process, parts):
+    """A team of two whose other process has what `parts` says; `process` gives its own."""
+
+    def gather(own):
+        return [own, (parts, None)] if process == 0 else [(parts, None), own]
+
+    return Team(process, 2, gather)
+
+
+def ids(groups):
+    return [group.id for group in groups]
+
+
+def test_a_step_is_played_alike_however_many_groups_are_at_once(stepping):
+    plan, weights = plan_of(), schooled()
+    whole = stepping(plan, engine=engine_of(weights))
+    few = stepping(plan, engine=engine_of(weights), most_episodes=4)
+    assert ids(whole.played) == [f"nested/0/{number}" for number in range(4)]
+    assert [[[s.completion_ids for s in one.sequences] for one in group.trajectories] for group in whole.played] == [
+        [[s.completion_ids for s in one.sequences] for one in group.trajectories] for group in few.played
+    ]
+    assert whole.state.rates == few.state.rates
+    assert whole.clock.play >= whole.clock.generate > 0
+    assert whole.clock.environment > 0
+
+
+def test_each_process_plays_every_other_group_and_all_get_all_of_them(monkeypatch, stepping):
+    plan = recorded_plan(kept=4, groups_per_step=4)
+    recorded = Recorded(plan)
+    monkeypatch.setattr(step_module, "_play", recorded)
+    alone = stepping(plan)
+    for process, other in ((0, (1, 3)), (1, (0, 2))):
+        theirs = [group for number, group in enumerate(alone.played) if number in other]
+        step = stepping(plan, team=lone(process, theirs))
+        assert ids(step.played) == ids(alone.played)
+        assert step.updates == alone.updates
+        assert step.state == alone.state
+
+
+def test_a_reward_that_is_shuffled_moves_returns_within_a_group_and_leaves_what_was_played(monkeypatch, stepping):
+    plan = recorded_plan(kept=4, groups_per_step=4)
+    stage = replace(plan.stages[-1], reward="shuffled")
+    monkeypatch.setattr(step_module, "_play", Recorded(plan))
+    game, shuffled = stepping(plan), stepping(replace(plan, stages=(stage,)))
+    assert shuffled.played == game.played
+    differ = 0
+    for one, other in zip(game.selection.kept, shuffled.selection.kept, strict=True):
+        own, moved = ([member.raw_return for member in group.trajectories] for group in (one, other))
+        assert sorted(own) == pytest.approx(sorted(moved))
+        differ += own != moved
+    assert differ > 0
+
+
+def test_every_kind_of_game_has_its_share_of_what_is_kept(monkeypatch, stepping):
+    plan = plan_of(
+        "stages[nested].play={any_of: [tictactoe, matrix]}", "algorithm.groups_per_step=8", "algorithm.keep=0.5"
+    )
+    step = stepping(plan, engine=engine_of(schooled()))
+    assert step.selection.num_played == {"tictactoe": 4, "matrix": 4}
+    assert all(step.selection.num_kept.get(game, 0) <= 2 for game in ("tictactoe", "matrix"))
+    assert sum(step.selection.num_kept.values()) == len(step.selection.kept) > 0
+    kept = {group.task for group in step.selection.kept}
+    assert kept <= {"tictactoe", "matrix"}
+
+
+# ── team ──
+
+
+def test_work_of_all_processes_comes_in_their_order():
+    assert lone(0, [3, 4]).together(lambda: [1, 2]) == [1, 2, 3, 4]
+    assert lone(1, [3, 4]).together(lambda: [1, 2]) == [3, 4, 1, 2]
+    assert Team().together(lambda: [1]) == [1]
+
+
+def test_whoever_fails_tells_the_others_and_fails_with_its_own_error():
+    told = []
+
+    def gather(own):
+        told.append(own)
+        return [own, ([], None)]
+
+    def fail():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError, match="x"):
+        Team(0, 2, gather).together(fail)
+    assert told == [([], "KeyError: 'x'")]
+    with pytest.raises(GiftError, match="another process failed: process 1: KeyError: 'x'"):
+        Team(0, 2, lambda own: [own, ([], "KeyError: 'x'")]).together(lambda: [1])
+
+
+# ── statistics ──
+
+
+def test_means_over_tokens_are_the_same_however_a_batch_is_cut():
+    generator = torch.Generator().manual_seed(1)
+    mask = (torch.rand(6, 5, generator=generator) < 0.5).float()
+    terms = [torch.rand(6, 5, generator=generator) for _ in range(4)]
+    whole = token_sums(mask, *terms)
+    cut = sum(token_sums(mask[rows], *[term[rows] for term in terms]) for rows in ([0], [1, 2, 3], [4, 5]))
+    assert torch.allclose(whole, cut)
+    sums = TokenSums(*whole.tolist())
+    assert sums.tokens == mask.sum()
+    assert sums.entropy == pytest.approx(float((terms[0] * mask).sum()))
+
+
+def test_a_token_is_clipped_where_its_gradient_ends():
+    rule = algorithm(clip_low=0.2, clip_high=0.28)
+    ratio = torch.tensor([[0.7, 0.7, 1.3, 1.3, 1.25]])
+    advantages = torch.tensor([[-1.0, 1.0, 1.0, -1.0, 1.0]])
+    low, high = clipped(ratio, advantages, rule)
+    assert low.tolist() == [[True, False, False, False, False]]
+    assert high.tolist() == [[False, False, True, False, False]]
+
+
+def test_metrics_of_updates_are_means_and_nothing_is_logged_of_none():
+    logged = [
+        {"loss": 1.0, "grad_norm": 2.0, "learning_rate": 0.1},
+        {"loss": 3.0, "grad_norm": 6.0, "learning_rate": 0.1},
+    ]
+    found = update_metrics(logged, TokenSums(10, 5, 1, 2, 3), NOBODY)
+    assert found == pytest.approx(
+        {
+            "update/loss": 2.0,
+            "update/grad_norm": 4.0,
+            "update/grad_norm_max": 6.0,
+            "update/learning_rate": 0.1,
+            "update/entropy": 0.5,
+            "update/kl": 0.1,
+            "update/clip_share_low": 0.2,
+            "update/clip_share_high": 0.3,
+            "update/clip_share": 0.5,
+        }
+    )
+    assert update_metrics([], TokenSums(0, 0, 0, 0, 0), NOBODY) == {}
+    assert update_metrics([], TokenSums(0, 0, 0, 0, 0), Mismatch(5, 0.1, 0.01, 0.0)) == {
+        "mismatch/abs_difference": 0.1,
+        "mismatch/kl": 0.01,
+        "mismatch/truncated_share": 0.0,
+    }
