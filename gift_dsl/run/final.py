@@ -9,10 +9,11 @@ from typing import Any
 from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
 from gift_dsl.artifacts.files import json_text, write_whole
 from gift_dsl.engines.load import load_policy
+from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.errors import MachineError
 from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.run.examine import Examiner, final_test, rounds_of
-from gift_dsl.run.models import find_start, stage_model
+from gift_dsl.run.models import BEST, find_start, is_adapter, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.stage import Session, load_opponent
 
@@ -32,8 +33,7 @@ def run_final(session: Session) -> None:
     found: dict[str, Any] = {}
     for checkpoint in final.checkpoints:
         progress.note(f"final: {request.rounds} rounds of each game on {request.split}, checkpoint {checkpoint}")
-        engine = load_policy(plan.model, str(_folder(session, checkpoint)), device=session.state.device)
-        policy = model_player("policy", engine)
+        policy = model_player("policy", _load(session, Path(_folder(session, checkpoint))))
         examiner = Examiner(
             plan,
             policy,
@@ -47,6 +47,17 @@ def run_final(session: Session) -> None:
     if session.is_main:
         run.evaluation.mkdir(exist_ok=True)
         write_whole(run.evaluation / "final.json", json_text({"schema": "gift-final/1", "checkpoints": found}))
+
+
+def _load(session: Session, folder: Path) -> TransformersEngine:
+    """The engine of a checkpoint; adapters are merged into what their stage began with."""
+    plan, device = session.plan, session.state.device
+    if not is_adapter(folder):
+        return load_policy(plan.model, str(folder), device=device)
+    from peft import PeftModel
+
+    engine = load_policy(plan.model, find_start(session.run, plan, len(plan.stages) - 1), device=device)
+    return engine.sibling(PeftModel.from_pretrained(engine.model, str(folder)).merge_and_unload())
 
 
 def _local(session: Session, opponent: Any) -> ModelPlayer:
@@ -63,8 +74,10 @@ def _folder(session: Session, checkpoint: int | str) -> Path | str:
         return stage_model(run, last.name)
     if checkpoint == "start":
         return find_start(run, plan, 0)
-    if checkpoint == "best":
-        return stage_model(run, "best")
+    if checkpoint == BEST:
+        if not stage_model(run, BEST).is_dir():
+            raise MachineError(f"no best checkpoint was kept: stage `{last.name}` was never probed")
+        return stage_model(run, BEST)
     for folder in sorted((run.checkpoints / last.name).glob("checkpoint-*"), key=number_of):
         sealed = check(folder, verify=False)
         if isinstance(sealed, Checkpoint) and sealed.state.get("step") == checkpoint:

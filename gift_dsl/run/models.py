@@ -14,6 +14,8 @@ from gift_dsl.errors import MachineError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
 
 START = "start"
+BEST = "best"
+"""The model of the last stage that probed best on dev: by the mean success of its games, the first of equals."""
 
 
 def stage_model(run: RunDirectory, stage: str) -> Path:
@@ -93,16 +95,30 @@ def find_in_run(model: ModelPlan, output: Path) -> Path:
             raise MachineError(f"the run {run.path} is not done: stage `{stages[-1]}` has handed on no model")
         return path
     if model.from_step == "best":
-        path = run.stages / "best"
+        path = stage_model(run, BEST)
         if not path.is_dir():
-            raise MachineError(f"the run {run.path} kept no best model: it was not probed")
+            raise MachineError(
+                f"the run {run.path} kept no best model: its last stage was not probed, or its "
+                "`evaluation.final.checkpoints` does not name `best`"
+            )
         return path
     for stage in reversed(stages):
         for folder in sorted((run.checkpoints / stage).glob("checkpoint-*"), key=number_of):
             found = check(folder)
             if isinstance(found, Checkpoint) and found.state.get("step") == model.from_step:
-                return folder
+                return _whole(folder)
     raise MachineError(f"the run {run.path} kept no checkpoint of step {model.from_step}")
+
+
+def _whole(folder: Path) -> Path:
+    if is_adapter(folder):
+        raise MachineError(f"{folder} holds adapters and no whole model; start from `final` or `best`")
+    return folder
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a checkpoint holds adapters alone."""
+    return (folder / "adapter_config.json").is_file()
 
 
 def _other_run(name: str, output: Path) -> RunDirectory:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from gift_dsl.artifacts.checkpoints import latest, prune, seal
+from gift_dsl.artifacts.checkpoints import latest, number_of, prune, seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
 from gift_dsl.artifacts.trajectories import write_shard
@@ -36,13 +37,13 @@ from gift_dsl.players.network import Network
 from gift_dsl.players.usage import Budget, Usage
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
-from gift_dsl.run.models import find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
+from gift_dsl.run.models import BEST, find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
-from gift_dsl.train.job import Hooks, StageJob
+from gift_dsl.train.job import Hooks, StageJob, kept_steps
 from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class _Stage:
         self.stage: StagePlan = session.plan.stages[index]
         self.folder = self.run_directory.checkpoints / self.stage.name
         self.probes: list[tuple[int, float]] = []
+        self.best = -1.0
         self.reason: str | None = None
         if session.is_main:
             make_start(self.run_directory, self.plan, {game.name: self._rows(game) for game in self.plan.games})
@@ -301,7 +303,9 @@ class _Stage:
     def _on_checkpoint(self, folder: Path, state: JsonMap) -> None:
         self.metrics.sync()  # a checkpoint must not survive a crash of the machine that its steps do not
         seal(folder, state)
-        prune(self.folder, int(self.plan.runtime.output["keep_checkpoints"]))
+        updates = number_of(folder) // int(state["step"])  # of a step: folders count updates
+        pinned = {step * updates for step in kept_steps(self.plan, self.stage)}
+        prune(self.folder, int(self.plan.runtime.output["keep_checkpoints"]), pinned)
 
     # ── measuring ──
 
@@ -352,17 +356,23 @@ class _Stage:
             return
         result = self._examiner().measure(self.stage, request, self.session.team)
         rates = {score.game: score.total.rate for score in result.games if score.total.rate is not None}
-        self._note_probe(done, rates)
+        if self._note_probe(done, rates) and self.session.is_main:
+            hand_on(self.run_directory, BEST, self.engine.model, self.tokenizer)
         if self.session.is_main:
             path = self.run_directory.evaluation / f"{self.stage.name}-step-{done:06d}.json"
             write_result(path, result, {"stage": self.stage.name, "when": "probe", "step": done})
             said = "  ".join(f"{game} {rate:.3f}" for game, rate in rates.items())
             self.progress.note(f"{self.stage.name}: probe after step {done}  {said}")
 
-    def _note_probe(self, done: int, rates: dict[str, float]) -> None:
-        until = self.stage.until
+    def _note_probe(self, done: int, rates: dict[str, float]) -> bool:
+        """Remember a probe; whether this model is the best so far and is to be kept as such."""
+        until, final = self.stage.until, self.plan.evaluation.final
         if until.success_game is not None and until.success_game in rates:
             self.probes.append((done, rates[until.success_game]))
+        mean = statistics.fmean(rates.values()) if rates else -1.0
+        is_best, self.best = mean > self.best, max(mean, self.best)
+        is_last = self.index == len(self.plan.stages) - 1
+        return is_best and is_last and final is not None and BEST in final.checkpoints
 
     def _restore_probes(self, done: int) -> None:
         """Earlier probes of the stage, so that a resumed run ends where the unbroken one would."""

@@ -499,8 +499,7 @@ class GiftTrainer(GRPOTrainer):
             or (until.policy_tokens is not None and self.train_state.policy_tokens >= until.policy_tokens)
             or hooks.is_done()
         )
-        every: int = self.job.plan.runtime.output["save_every"]
-        self.control.should_save = bool(reasons) or ends or done % every == 0
+        self.control.should_save = bool(reasons) or ends or self.job.saves_after(done)
         self.control.should_training_stop = bool(reasons) or ends
         self._started = time.perf_counter()
 

@@ -102,3 +102,15 @@ class StageJob:
     snapshots: tuple[str, ...] = ()
     lockstep: bool = False
     closing: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+    def saves_after(self, done: int) -> bool:
+        """Whether a checkpoint is due after so many steps: every so many, and after those that are kept for ever."""
+        every: int = self.plan.runtime.output["save_every"]
+        return done % every == 0 or done in kept_steps(self.plan, self.stage)
+
+
+def kept_steps(plan: Plan, stage: StagePlan) -> frozenset[int]:
+    """Steps of a stage whose checkpoints the final evaluation will test; it tests the last stage."""
+    if plan.evaluation.final is None or stage.name != plan.stages[-1].name:
+        return frozenset()
+    return frozenset(one for one in plan.evaluation.final.checkpoints if isinstance(one, int))

@@ -213,8 +213,7 @@ class SupervisedTrainer(SFTTrainer):
         hooks.probe(done)
         reasons = [reason for reason in self.team.gather(hooks.should_stop()) if reason is not None]
         ends = bool(reasons) or done >= len(self.course.updates)
-        every: int = self.job.plan.runtime.output["save_every"]
-        self.control.should_save = ends or done % every == 0
+        self.control.should_save = ends or self.job.saves_after(done)
         self.control.should_training_stop = ends
         self._started = time.perf_counter()
 

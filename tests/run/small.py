@@ -33,11 +33,11 @@ stages:
   - {name: nested, type: grpo, play: chain, until: {steps: 4}}
 algorithm: {keep: 1.0, groups_per_step: 2, group_size: 4, mini_batch_size: 4, learning_rate: 0.001}
 resources: {micro_batch_size: 4, threads: 1}
-output: {save_every: 1, keep_checkpoints: 3}
+output: {save_every: 1, keep_checkpoints: 2}
 evaluation:
   sampling: {temperature: 1.0, max_tokens: 6}
   probe: {every: 2, rounds: 8}
-  final: {rounds: 8}
+  final: {rounds: 8, checkpoints: [final, 1, best]}
 """
 TIMES = ("wall_s", "tokens_per_s", "time/")
 """Names of metrics, or their beginnings, that no two runs share."""

@@ -11,7 +11,7 @@ from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.artifacts.trajectories import read_index, read_shard
 from gift_dsl.plan import plan_hash
 from gift_dsl.run.summary import summary_text
-from tests.run.small import evaluations, steps
+from tests.run.small import evaluations, steps, weights
 
 EVERYTHING = [("warmup", 0), ("warmup", 1), ("nested", 0), ("nested", 1), ("nested", 2), ("nested", 3)]
 
@@ -109,10 +109,28 @@ def test_checkpoints_are_sealed_and_load_with_from_pretrained(finished):
     from transformers import AutoModelForCausalLM
 
     folders = sorted((finished.run.checkpoints / "nested").glob("checkpoint-*"))
-    assert len(folders) == 3, "as many as `keep_checkpoints` says"
+    sealed = [check(folder) for folder in folders]
+    assert all(isinstance(one, Checkpoint) for one in sealed)
+    assert [one.state["step"] for one in sealed] == [1, 3, 4], "two as the spec says, and one that is to be tested"
     for folder in folders:
-        assert isinstance(check(folder), Checkpoint)
         AutoModelForCausalLM.from_pretrained(folder)
+
+
+def test_the_best_model_is_that_of_the_first_probe_that_no_other_beats(finished):
+    found = evaluations(finished.run)
+    means = {}
+    for step in (2, 4):
+        games = found[f"nested-step-00000{step}.json"]["games"]
+        means[step] = sum(score["rate"] for score in games.values()) / len(games)
+    best = 4 if means[4] > means[2] else 2
+    assert (weights(finished.run.stages / "best") == weights(finished.run.stages / "nested")) == (best == 4)
+
+
+def test_the_final_evaluation_tests_the_checkpoints_that_the_spec_names(finished):
+    tested = evaluations(finished.run)["final.json"]["checkpoints"]
+    assert list(tested) == ["final", "1", "best"]
+    rows = summary_text(finished.summary)
+    assert all(f"arithmetic ({name})" in rows for name in tested)
 
 
 def test_nothing_half_written_is_left(finished):
