@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gift_dsl.errors import Diagnostic, GiftError, LimitReached, MachineError, Span, SpecError, UsageError
+from gift_dsl.plan import frozen
 
 if TYPE_CHECKING:
     from gift_dsl.artifacts.directory import RunDirectory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gift_dsl.spec.node import Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckedRun:
     """One run of a spec that was checked; `compiled` is None where there are errors.
 
@@ -39,7 +39,7 @@ class CheckedRun:
     compiled: Compiled | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """A spec with everything that was found about it, in order of place."""
 
@@ -321,7 +321,7 @@ class PlayFailed(GiftError):  # noqa: N818 - what happened, as for TooManyVoids
         super().__init__(message)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlayOptions:
     """How `play` plays.
 
@@ -547,7 +547,7 @@ def _play_counts(parts: Sequence[PartRecord]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunOptions:
     """How `run` runs.
 
@@ -612,7 +612,7 @@ def _resolved_document(checked: Checked, arm: CheckedRun) -> dict[str, Any]:
     return {"schema": "gift-show/1", "path": checked.path, "run": arm.id, "spec": resolved_data(arm.context.spec)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EvalOptions:
     """What `evaluate` evaluates, and where it writes.
 

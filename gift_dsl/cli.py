@@ -6,6 +6,7 @@ stopped.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from io import FileIO
@@ -43,8 +44,6 @@ def _version(value: bool) -> None:
 
 def _short_lived() -> None:
     """Collect no garbage: a command that ends within a second leaves none worth looking for."""
-    import gc
-
     gc.disable()
 
 

@@ -23,9 +23,18 @@ ADAPTERS = (
     "games/math_worker.py",
     "games/open_spiel_rules.py",
     "games/textarena_rules.py",
+    "run/evaluate.py",
+    "run/examine.py",
+    "run/final.py",
+    "run/given.py",
+    "run/models.py",
+    "run/stage.py",
+    "run/subjects.py",
+    "run/worker.py",
     "spec/events_ruamel.py",
     "train/glow.py",
     "train/grpo.py",
+    "train/optimizers.py",
     "train/sft.py",
 )
 

@@ -39,22 +39,29 @@ class SpyParams:
 
 def check(params: SpyParams) -> str | None:
     """The first contradiction between parameters, or None."""
-    from gift_dsl.games.free_text import contains_word, fold
+    if params.pairs is not None:
+        return _check_pairs(params.pairs)
+    if params.categories is None and params.closeness == (1, 2, 3):
+        return None  # every shipped pair is meant, so there is no need to read them to check a spec
     from gift_dsl.games.spy_pairs import load_pairs
 
-    for pair in params.pairs or ():
-        if not fold(pair.first) or not fold(pair.second):
-            return f"`pairs`: {pair.first!r} and {pair.second!r} must both be words"
-        if contains_word(pair.first, pair.second) or contains_word(pair.second, pair.first):
-            return f"`pairs`: `{pair.first}` and `{pair.second}`: saying one of them says the other"
-    if params.pairs is not None or (params.categories is None and params.closeness == (1, 2, 3)):
-        return None  # every shipped pair is meant, so there is no need to read them to check a spec
     known = {pair.category for pair in load_pairs()}
     unknown = [category for category in params.categories or () if category not in known]
     if unknown:
         return f"`categories` has `{unknown[0]}`, but the shipped pairs have: {', '.join(sorted(known))}"
     if not choose_pairs(params):
         return f"no shipped pair of these categories has closeness {' or '.join(map(str, params.closeness))}"
+    return None
+
+
+def _check_pairs(pairs: tuple[WordPair, ...]) -> str | None:
+    from gift_dsl.games.free_text import contains_word, fold
+
+    for pair in pairs:
+        if not fold(pair.first) or not fold(pair.second):
+            return f"`pairs`: {pair.first!r} and {pair.second!r} must both be words"
+        if contains_word(pair.first, pair.second) or contains_word(pair.second, pair.first):
+            return f"`pairs`: `{pair.first}` and `{pair.second}`: saying one of them says the other"
     return None
 
 
