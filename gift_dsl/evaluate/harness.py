@@ -93,6 +93,18 @@ class Share:
     size: int = 1
     gather: Callable[[Any], Sequence[Any]] = field(default=lambda value: [value])
 
+    def together(self, work: Callable[[], Any]) -> Sequence[Any]:
+        """The results of all processes' work. What fails in one fails in all: none waits for another for ever."""
+        try:
+            mine: Any = work()
+        except GiftError as error:
+            mine = error
+        results = self.gather(mine)
+        for one in results:
+            if isinstance(one, GiftError):
+                raise one
+        return results
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -267,12 +279,15 @@ class SubjectLM(LM):
         share = self._run.share
         mine = pairs[share.rank :: share.size]
         self._done, self._total = 0, len(mine)
-        found = list(self._run.call(self._run.subject.score(mine, self._count)))
-        return _interleave(share.gather(found), len(pairs))
+        found = share.together(lambda: list(self._run.call(self._run.subject.score(mine, self._count))))
+        return _interleave(found, len(pairs))
 
     def _answers(self, questions: list[Question]) -> list[Answer]:
         share = self._run.share
         mine = questions[share.rank :: share.size]
+        return _interleave(share.together(lambda: self._answer_mine(mine)), len(questions))
+
+    def _answer_mine(self, mine: list[Question]) -> list[Answer]:
         answers = self._run.kept.find(mine) if self._run.kept is not None else {}
         self._done, self._total = 0, len(mine)
         self._count(len(answers))
@@ -280,7 +295,7 @@ class SubjectLM(LM):
             left = [index for index in range(len(mine)) if index not in answers or answers[index].fault is not None]
             if left:
                 answers |= self._ask(mine, left)
-        return _interleave(share.gather([answers[index] for index in range(len(mine))]), len(questions))
+        return [answers[index] for index in range(len(mine))]
 
     def _ask(self, questions: list[Question], left: list[int]) -> dict[int, Answer]:
         asked = [questions[index] for index in left]
@@ -374,9 +389,9 @@ class _OwnTask(Task):
         """Grade everything at once; each scoring is a filter."""
         instances = self.instances
         answers = [instance.resps[0].answer for instance in instances]
-        share = self._run.share
-        graded = self._run.call(self._own.grade([one.doc for one in instances], answers)) if share.rank == 0 else None
-        for name, verdicts in share.gather(graded)[0].items():
+        rows, share = [instance.doc for instance in instances], self._run.share
+        graded = share.together(lambda: self._run.call(self._own.grade(rows, answers)) if share.rank == 0 else None)
+        for name, verdicts in graded[0].items():
             for instance, verdict in zip(instances, verdicts, strict=True):
                 instance.filtered_resps[name] = verdict
         return None

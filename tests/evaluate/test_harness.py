@@ -3,7 +3,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy
 import pytest
@@ -18,8 +21,10 @@ from gift_dsl.evaluate.harness import OwnTask, Run, Share, SubjectLM, run_own, u
 from gift_dsl.evaluate.kept import KeptAnswers
 from gift_dsl.evaluate.subject import Answer, ChatSubject, PolicySubject, Question
 from gift_dsl.seat import Message, PlayerFault
-from tests.evaluate.words import Saying, answer, make_engine, make_model, make_tokenizer
+from tests.evaluate.ranks import request_for
+from tests.evaluate.words import Saying, answer, make_engine, make_model, make_tokenizer, write_rows
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TEXTS = ["Two and two make", "Two and two make ", "The sky is", "", "  Kim had 3 apples.\nHow many? ", "A"]
 ENDS = [" four.", " blue", "x", " 17 apples, and a pear"]
 
@@ -202,6 +207,26 @@ def test_several_processes_share_the_work_and_agree_with_one():
         first, second = asyncio.run(both())
     texts = [[row["resps"] for row in one] for one in (alone["samples"]["counting"], first, second)]
     assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.slow
+def test_two_real_processes_write_what_one_writes(tmp_path):
+    write_rows(tmp_path)
+    asyncio.run(evaluate_benchmarks(make_engine(), request_for(tmp_path, "alone")))
+    command = [sys.executable, "-m", "tests.evaluate.ranks"]
+    ranks = [
+        subprocess.Popen([*command, str(rank), "2", str(tmp_path), str(tmp_path / "store")], cwd=ROOT)
+        for rank in range(2)
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+    for name in ("samples_mmlu.jsonl", "samples_commongen_stand_in.jsonl", "mmlu.json"):
+        assert (tmp_path / "together" / name).read_text() == (tmp_path / "alone" / name).read_text()
+
+
+def test_what_fails_in_one_process_fails_in_all():
+    share = Share(0, 2, lambda mine: [mine, UsageError("the other one failed")])
+    with pytest.raises(UsageError, match="the other one failed"):
+        share.together(lambda: 1)
 
 
 def _run_bare(task, run):
