@@ -148,7 +148,7 @@ def scores_of(result: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tu
     for place, name in [("results", one) for one in ITEMS] + [("groups", "avg")]:
         values: Mapping[str, Any] = result[place].get(name, {})
         for metric in ("acc", "win_tie", "avg"):
-            if f"{metric},none" in values:
+            if values.get(f"{metric},none") is not None:
                 scores[name] = 100 * values[f"{metric},none"]
                 low, high = result["intervals"][name][f"{metric},none"]
                 intervals[name] = (100 * low, 100 * high)

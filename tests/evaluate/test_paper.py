@@ -78,3 +78,7 @@ def test_scores_are_taken_from_a_result(tmp_path):
     scores, intervals = scores_of(result.to_json())
     assert scores == {"mmlu": 100.0}
     assert intervals["mmlu"] == (pytest.approx(70.09, abs=0.01), 100.0)
+
+
+def test_a_benchmark_without_a_single_answer_has_no_score():
+    assert scores_of({"results": {"mmlu": {"acc,none": None}}, "groups": {}, "intervals": {}}) == ({}, {})
