@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gift_dsl.plan import GamePlan, OpponentPlan, Plan, StagePlan
     from gift_dsl.players.make import Services
     from gift_dsl.records import Group, PartRecord
+    from gift_dsl.report.tables import Table
     from gift_dsl.run import Match
     from gift_dsl.run.drive import RunOutcome
     from gift_dsl.run.evaluate import EvalRequest
@@ -806,6 +807,31 @@ def _services_maker(plan: Plan) -> Callable[[], Services]:
         return replace(first, network=Network(most))
 
     return make
+
+
+def compare(
+    runs: Sequence[Path], *, measure: Literal["success", "score"] = "success", stage: str | None = None
+) -> dict[str, Any]:
+    """What may be said of runs: a `gift-comparison/1` document. Raises as `run.arms.compare_runs`."""
+    from gift_dsl.run.arms import compare_runs
+
+    return compare_runs(runs, measure=measure, stage=stage)
+
+
+def compare_with_paper(runs: Sequence[Path], row: str) -> tuple[dict[str, Any], list[Table]]:
+    """A run beside a row of the GIFT paper: the document of `gift compare RUN --paper ROW --json`, and its table.
+
+    Raises:
+        UsageError: there is no such row, or not one run.
+        MachineError: the folder is no run, or was evaluated on nothing that the paper has.
+    """
+    from gift_dsl.report.tables import paper_table
+    from gift_dsl.run.beside import beside_paper
+
+    if len(runs) != 1:
+        raise UsageError(f"one run stands beside a row of the paper, not {len(runs)}")
+    document, columns = beside_paper(runs[0], row)
+    return document, [paper_table(str(document["row"]), columns)]
 
 
 def games_to_test() -> tuple[str, ...]:

@@ -319,6 +319,40 @@ def _print_tables(tables: Any, style: str) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    measure: Annotated[str, typer.Option(help="success, or score, in which a draw has its worth.")] = "success",
+    stage: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Compare at the end of this stage, on dev, not the final test.")
+    ] = None,
+    paper: Annotated[
+        str | None, typer.Option(metavar="ROW", help="Put one run beside a row of the paper: table2/F+I1/nested.")
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="Of the table: markdown or latex.")] = "markdown",
+    json: Json = False,
+) -> None:
+    """Say whether runs differ: those that differ only in their seed are one arm; the paper, or arm against arm."""
+    from gift_dsl import api
+    from gift_dsl.report.eval_tables import comparison_tables
+
+    _check_style(style)
+    if measure not in ("success", "score"):
+        raise UsageError(f"--measure is success or score, not {measure!r}")
+    if paper is not None:
+        document, tables = api.compare_with_paper(runs, paper)
+    else:
+        document = api.compare(runs, measure=measure, stage=stage)
+        tables = comparison_tables(document)
+    if json:
+        _print_json(document)
+    else:
+        _print_tables(tables, style)
+    if document.get("too_many_voids"):
+        games = ", ".join(document["too_many_voids"])
+        raise GiftError(f"more than 2 % of the plays of {games} have no result: nothing can be said of them")
+
+
+@app.command()
 def show(
     spec: SpecFile,
     resolved: Annotated[

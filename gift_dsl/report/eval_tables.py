@@ -83,3 +83,51 @@ def _percent(share: float | None) -> str:
 
 def _interval(ends: Sequence[float]) -> str:
     return f"{100 * ends[0]:.1f} – {100 * ends[1]:.1f}"
+
+
+_CONTRAST: Final = ("game", "arms", "means %", "difference", "95 % interval", "p", "pairs", "verdict")
+_CONTRAST_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", *_NUMBERS[:5], "left")
+_MOST_DIFFERENCES: Final = 12
+
+
+def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
+    """The table of a `gift-comparison/1` document: what was found, then who the arms are.
+
+    Differences and intervals are in points; p-values are corrected for the number of games and pairs of arms.
+    """
+    rows = tuple(_contrast(one) for one in document["contrasts"])
+    arms = [_arm(name, runs) for name, runs in document["arms"].items()]
+    differences = [f"{place}: {' / '.join(values)}" for place, values in document["differences"].items()]
+    more = len(differences) - _MOST_DIFFERENCES
+    protocol = document["protocol"]
+    notes = (
+        document["note"],
+        f"{document['measure']} in `{document['source']}`: {protocol['rounds']} rounds of each game on "
+        f"{protocol['split']}, temperature {protocol['temperature']}, evaluation seed {protocol['seed']}",
+        *arms,
+        "the arms differ in:",
+        *differences[:_MOST_DIFFERENCES],
+        *([f"and {more} more places (--json)"] if more > 0 else []),
+    )
+    return [Table(_CONTRAST, rows, _CONTRAST_ALIGNS, notes)]
+
+
+def _arm(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    seeds = sorted(run["seed"] for run in runs)
+    return f"{name}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, seed {', '.join(map(str, seeds))}"
+
+
+def _contrast(one: Mapping[str, Any]) -> tuple[str, ...]:
+    first, second = one["arms"]
+    means = " → ".join(_percent(mean) or "-" for mean in one["means"])
+    verdict = {"none": "no difference", "refused": f"no verdict: {one['reason']}"}.get(one["verdict"])
+    return (
+        one["game"],
+        f"{second} against {first}",
+        means,
+        "" if one["difference"] is None else f"{100 * one['difference']:+.1f}",
+        "" if one["interval"] is None else _interval(one["interval"]),
+        "" if one["corrected"] is None else f"{one['corrected']:.3f}",
+        str(one["pairs"]),
+        verdict or str(one["verdict"]),
+    )

@@ -1,0 +1,290 @@
+# pyright: basic
+"""Runs as the arms of a comparison: which of them are one arm, what arms differ in, and what each of them scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from gift_dsl.artifacts.directory import RunDirectory, open_run
+from gift_dsl.artifacts.files import read_object
+from gift_dsl.errors import GiftError, MachineError, UsageError
+from gift_dsl.evaluate.compare import MAX_DROPPED, Comparison, Measure, RunScores, compare, run_scores
+from gift_dsl.plan import Plan, digest, to_json
+
+_ARM: Final = "gift-arm/1"
+_SHOWN: Final = 3
+_MISSING: Final = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """A run that takes part.
+
+    Attributes:
+        run: its directory.
+        plan: of it.
+        scores: what was measured: `protocol`, `games`, `chains`, `plays`.
+    """
+
+    run: RunDirectory
+    plan: Plan
+    scores: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Runs that differ only in their seed are one arm.
+
+    Attributes:
+        source: which evaluation is compared: `final`, or a stage's `after`.
+        protocol: of it.
+        runs: by name of the arm.
+        differences: what the plans of the arms differ in: place to values, in the order of arms.
+    """
+
+    source: str
+    protocol: Mapping[str, Any]
+    runs: Mapping[str, tuple[ComparedRun, ...]]
+    differences: Mapping[str, tuple[str, ...]]
+
+
+def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: str | None = None) -> dict[str, Any]:
+    """What may be said of the methods, or of the checkpoints, of some runs.
+
+    Args:
+        paths: run directories.
+        measure: rate of success, or mean score with draws.
+        stage: whose evaluation at its end is compared, on dev; None: the final one where all runs have one, else that
+            at the end of the last stage.
+
+    Returns:
+        A `gift-comparison/1` document with `arms`, `differences`, `source` and `protocol` beside.
+
+    Raises:
+        UsageError: one arm only, a seed twice in an arm, or a stage that a run does not have.
+        MachineError: a folder is no run of this version, or was not evaluated.
+        GiftError: the runs cannot be compared: other instances, opponents, rules or sampling.
+    """
+    arms = make_arms(paths, stage)
+    scores = {name: [_scores_of(one) for one in runs] for name, runs in arms.runs.items()}
+    found = compare(scores, measure=measure)
+    document = found.to_json()
+    document["source"], document["protocol"] = arms.source, dict(arms.protocol)
+    document["arms"] = {
+        name: [{"run": str(one.run.path), "seed": one.plan.seed, "run_id": one.plan.runtime.run_id} for one in runs]
+        for name, runs in arms.runs.items()
+    }
+    document["differences"] = {place: list(values) for place, values in arms.differences.items()}
+    document["too_many_voids"] = too_many_voids(found)
+    return document
+
+
+def too_many_voids(found: Comparison) -> list[str]:
+    """Games of which nothing can be said, because too many plays have no result."""
+    dropped = [one for one in found.contrasts if one.num_dropped > MAX_DROPPED * (one.num_pairs + one.num_dropped)]
+    return list(dict.fromkeys(one.game for one in dropped))
+
+
+def make_arms(paths: Sequence[Path], stage: str | None = None) -> Arms:
+    """Group runs, name the groups, and see that they may be compared. Raises as `compare_runs`."""
+    runs = [open_run(path) for path in _distinct(paths)]
+    source, found = _read(runs, stage)
+    _check_protocols(found)
+    groups: dict[str, list[ComparedRun]] = {}
+    for one in found:
+        groups.setdefault(arm_hash(one.plan), []).append(one)
+    if len(groups) < 2:
+        raise UsageError(
+            "these runs differ in nothing but their seed: they are one arm, and a comparison needs two"
+            if len(found) > 1
+            else "a comparison needs at least two runs"
+        )
+    plans = [members[0].plan for members in groups.values()]
+    differences = dict(_differences([arm_body(plan) for plan in plans]))
+    labels = _labels(plans, differences)
+    arms = {label: tuple(members) for label, members in zip(labels, groups.values(), strict=True)}
+    return Arms(source, found[0].scores["protocol"], arms, differences)
+
+
+def arm_hash(plan: Plan) -> str:
+    """Digest of a plan without its runtime block and its seed."""
+    return digest(_ARM, arm_body(plan))
+
+
+def arm_body(plan: Plan) -> dict[str, Any]:
+    """What makes an arm: all of a plan that is no runtime, seed, or digest of both.
+
+    The weights that the `tiny` preset begins with follow from the seed, which is left out.
+    """
+    body = to_json(plan)
+    for name in ("runtime", "seed", "spec_hash"):
+        del body[name]
+    if plan.model.tiny is not None:
+        body["model"]["print"] = None
+    return body
+
+
+def _distinct(paths: Sequence[Path]) -> list[Path]:
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise UsageError(f"{path} is named twice")
+        seen[path.resolve()] = path
+    return list(seen.values())
+
+
+# ── what was measured ──
+
+
+def _read(runs: Sequence[RunDirectory], stage: str | None) -> tuple[str, list[ComparedRun]]:
+    plans = [run.plan for run in runs]
+    if stage is None:
+        finals = [_final(run) for run in runs]
+        if all(one is not None for one in finals):
+            return "final", [
+                _renamed(ComparedRun(run, plan, one))
+                for run, plan, one in zip(runs, plans, finals, strict=True)
+                if one is not None
+            ]
+    names = [stage or plan.stages[-1].name for plan in plans]
+    found = [
+        ComparedRun(run, plan, _after(run, plan, name)) for run, plan, name in zip(runs, plans, names, strict=True)
+    ]
+    return " and ".join(f"{name}-after" for name in dict.fromkeys(names)), [_renamed(one) for one in found]
+
+
+def _final(run: RunDirectory) -> Mapping[str, Any] | None:
+    """The final test of the finished model, or of the last checkpoint that was tested."""
+    try:
+        tested = read_object(run.evaluation / "final.json")["checkpoints"]
+    except FileNotFoundError:
+        return None
+    except KeyError as error:
+        raise MachineError(f"{run.evaluation / 'final.json'} is not of this version: it has no {error}") from error
+    return tested["final"] if "final" in tested else tested[list(tested)[-1]]
+
+
+def _after(run: RunDirectory, plan: Plan, stage: str) -> Mapping[str, Any]:
+    if stage not in [one.name for one in plan.stages]:
+        raise UsageError(f"{run.path} has no stage `{stage}`; it has {', '.join(one.name for one in plan.stages)}")
+    try:
+        return read_object(run.evaluation / f"{stage}-after.json")
+    except FileNotFoundError as error:
+        raise MachineError(
+            f"{run.path} was not evaluated at the end of `{stage}`: it has not come so far, or its spec has neither "
+            "`evaluation.probe` nor `evaluation.final`"
+        ) from error
+
+
+def _renamed(one: ComparedRun) -> ComparedRun:
+    """The chain of a stage under one name, so that stages of two runs that are called differently have one."""
+    names = [stage.name for stage in one.plan.stages]
+    plays = [{**play, "chain": "chain" if play["chain"] in names else play["chain"]} for play in one.scores["plays"]]
+    return ComparedRun(one.run, one.plan, {**one.scores, "plays": plays})
+
+
+def _scores_of(one: ComparedRun) -> RunScores:
+    samples = (
+        {"game": "", "label": play["label"], "chain": play["chain"], **sample}
+        for play in one.scores["plays"]
+        for sample in play["rounds"]
+    )
+    return run_scores(one.run.path.name, one.plan.seed, samples)
+
+
+# ── may they be compared ──
+
+
+def _check_protocols(runs: Sequence[ComparedRun]) -> None:
+    """Refuse runs that were measured in different ways.
+
+    Raises:
+        GiftError: names the first way, and both runs.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        for key, value in first.scores["protocol"].items():
+            told = other.scores["protocol"].get(key)
+            if told != value:
+                raise GiftError(
+                    f"these runs were evaluated differently, so they cannot be compared: `{key}` is {value} in "
+                    f"{first.run.path} and {told} in {other.run.path}"
+                )
+        for name in first.scores["games"]:
+            if name in other.scores["games"]:
+                _check_game(name, first, other)
+
+
+def _check_game(name: str, first: ComparedRun, other: ComparedRun) -> None:
+    ways = [_ways(name, one) for one in (first, other)]
+    for what, (mine, theirs) in zip(ways[0], zip(ways[0].values(), ways[1].values(), strict=True), strict=True):
+        if mine != theirs:
+            raise GiftError(
+                f"`{name}` was played differently, so it cannot be compared: {what} {_short(mine)} in "
+                f"{first.run.path}, {_short(theirs)} in {other.run.path}"
+            )
+
+
+def _ways(name: str, one: ComparedRun) -> Mapping[str, Any]:
+    """What two results of a game must share."""
+    game = one.plan.game(name)
+    return {
+        "opponents": one.scores["games"][name]["opponents"],
+        "family": game.family,
+        "parameters": to_json(game.params),
+        "reward": list(game.reward),
+        "retries of illegal actions": game.illegal_retries,
+    }
+
+
+# ── what they differ in ──
+
+
+def _differences(bodies: Sequence[Any], place: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Places at which plans differ, with the value of each; a composition of another kind is one difference."""
+    if all(body == bodies[0] for body in bodies):
+        return
+    if all(isinstance(body, Mapping) for body in bodies) and len({body.get("kind") for body in bodies}) == 1:
+        for key in dict.fromkeys(key for body in bodies for key in cast("Mapping[str, Any]", body)):
+            yield from _differences([body.get(key, _MISSING) for body in bodies], f"{place}.{key}" if place else key)
+    elif all(isinstance(body, list) for body in bodies) and len({len(body) for body in bodies}) == 1:
+        for index, items in enumerate(zip(*bodies, strict=True)):
+            yield from _differences(items, f"{place}[{_name(items, index)}]")
+    else:
+        yield place, tuple(_short(body) for body in bodies)
+
+
+def _name(items: Sequence[Any], index: int) -> str:
+    """Of an item of a list: its own, where all plans call it the same."""
+    names = {item.get("name") for item in items if isinstance(item, Mapping)}
+    return str(names.pop()) if len(names) == 1 and None not in names else str(index)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "kind" in value:
+        return str(cast("Mapping[str, Any]", value)["kind"])
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _labels(plans: Sequence[Plan], differences: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Short and different names: that of the spec, else what the arms differ in, else what the sweep calls them."""
+    by_name = [plan.runtime.name for plan in plans]
+    by_sweep = [_without_seed(plan.runtime.run_id) for plan in plans]
+    few = list(differences)[:_SHOWN]
+    by_difference = [
+        ", ".join(dict.fromkeys(f"{place.rpartition('.')[2]}={differences[place][index]}" for place in few))
+        for index in range(len(plans))
+    ]
+    candidates = [by_difference, by_name, by_sweep] if len(differences) <= _SHOWN else [by_name, by_sweep]
+    for labels in candidates:
+        if len(set(labels)) == len(plans) and all(labels):
+            return labels
+    return [f"{name} {index + 1}" for index, name in enumerate(by_name)]
+
+
+def _without_seed(run_id: str) -> str:
+    return ",".join(word for word in run_id.split(",") if not word.startswith("seed="))
