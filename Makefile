@@ -2,6 +2,7 @@
 # make test         install with the tools, then everything CI does
 # make check        formatting, lint, types, layers, generated pages; no tests
 # make coverage     every branch of the core is taken by a test, or it fails
+# make test-range   the tests at both ends of the range of transformers: by hand, before a pin moves (long)
 # make docs         write the pages and the schema that are made from the sources
 # make format       let ruff mend what it can
 #
@@ -25,7 +26,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 test coverage: export OMP_NUM_THREADS := 1
 
 .DELETE_ON_ERROR:
-.PHONY: quickstart test check coverage docs format
+.PHONY: quickstart test test-range check coverage docs format
 
 quickstart: $(VENV)/installed
 	$(BIN)/gift run specs/quickstart.yaml --fresh
@@ -39,6 +40,19 @@ check: $(VENV)/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
+
+# Each end in an environment of its own. The lower one is what the newest vLLM that our TRL supports can be used with.
+test-range:
+	$(MAKE) $(VENV)/range-low/tested END='transformers==5.10.4'
+	$(MAKE) $(VENV)/range-high/tested END='transformers>=5.23,<5.24'
+
+$(VENV)/range-%/tested: FORCE
+	$(PYTHON) -m venv --clear $(@D)
+	$(if $(TORCH_INDEX),$(@D)/bin/python -m pip install -qq --index-url "$(TORCH_INDEX)" "$(TORCH)")
+	$(@D)/bin/python -m pip install -qq -e '.[dev]' "$(END)"
+	$(@D)/bin/python -m pytest $(PYTEST_FLAGS)
+
+FORCE:
 
 coverage: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-fail-under=100

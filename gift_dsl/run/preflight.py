@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.run.models import find_in_run, opponent_model
 from gift_dsl.run.seating import rows_of, seated_names
+from gift_dsl.run.trackers import missing_trackers
 
 _GIB = 2**30
+_NO_URL = "`mode: serve` needs `base_url`, the server's address"
 
 
 def fill_prints(plan: Plan) -> Plan:
@@ -91,9 +94,11 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
     """
     checks: list[Callable[[Plan], Iterator[str]]] = [
         _model,
+        missing_trackers,
         _opponent_models,
         _datasets,
         lambda one: _endpoints(one, find_key),
+        _vllm,
     ]
     problems = [problem for check in checks for problem in check(plan)]
     problems += _disk(plan, disk_gib)
@@ -167,6 +172,19 @@ def _endpoints(plan: Plan, find_key: FindKey) -> Iterator[str]:
     for (name, _), problem in zip(asked, asyncio.run(_answers(asked)), strict=True):
         if problem is not None:
             yield f"opponent `{name}`: {problem}"
+
+
+def _vllm(plan: Plan) -> Iterator[str]:
+    """The rollout engine, where it is vLLM: installed, and its server listening."""
+    vllm = plan.runtime.resources.get("vllm")
+    if vllm is None:
+        return
+    if find_spec("vllm") is None:
+        yield "`resources.vllm` needs vLLM on this machine: pip install 'gift-dsl[vllm]'"
+    if vllm["mode"] == "serve":
+        (problem,) = asyncio.run(_answers([("vllm", str(vllm["base_url"]))])) if vllm.get("base_url") else (_NO_URL,)
+        if problem is not None:
+            yield f"`resources.vllm`: {problem}"
 
 
 def _named(plan: Plan) -> Iterator[str]:

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from aiohttp import web
 
 from gift_dsl.seat import Request
-from tests.engines.small import logprobs_after
+from tests.engines.small import Numbers, engine_of, logprobs_after
 
 # vllm/entrypoints/openai/completion/protocol.py, class CompletionRequest
 FIELDS = {
@@ -30,10 +30,15 @@ REFUSED = {"error": {"message": "This model's maximum context length is 8 tokens
 
 @dataclass
 class Sampler:
-    """What both kinds share: a model, asked by the fields of a request."""
+    """What both kinds share: a model, asked by the fields of a request, whose ends of turn are obeyed."""
 
-    engine: object
+    model: object
+    compute: str = "bf16"
     numbers: object = field(default_factory=itertools.count)
+
+    def engine(self, fields):
+        """Without memory of its own, so that the model may be another at any time."""
+        return engine_of(self.model, Numbers(frozenset(fields["stop_token_ids"])), compute=self.compute)
 
     def request(self, ids, fields):
         """The engine's own words for it; its sampler has streams of its own."""
@@ -41,12 +46,12 @@ class Sampler:
         return Request(tuple(ids), fields["max_tokens"], fields["temperature"], ("vllm", fields["seed"]), 0, name, name)
 
     async def complete(self, ids, fields):
-        (one,) = await self.engine.complete([self.request(ids, fields)])
+        (one,) = await self.engine(fields).complete([self.request(ids, fields)])
         return one
 
     def prompt_rows(self, ids):
         """Log-probability and rank of each id of a prompt after the first."""
-        rows = logprobs_after(self.engine.model, ids)
+        rows = logprobs_after(self.model, ids)
         for place, token in enumerate(ids[1:]):
             yield token, float(rows[place, token]), int((rows[place] >= rows[place, token]).sum())
 
@@ -61,11 +66,11 @@ class StandIn(Sampler):
         change: what an honest choice is changed by before it is sent.
     """
 
-    def __init__(self, engine, *, faults=(), batch=1, change=lambda choice: choice):
-        super().__init__(engine)
+    def __init__(self, model=None, compute="bf16", *, faults=(), batch=1, change=lambda choice: choice):
+        super().__init__(model, compute)
         self.faults, self.batch, self.change = list(faults), batch, change
         self.asked, self.sent, self.hanging = [], [], threading.Event()
-        self.waiting = []
+        self.waiting, self.num_ready = [], 0
 
     @property
     def url(self):
@@ -107,25 +112,27 @@ class StandIn(Sampler):
             return web.Response(text="<html>upstream</html>")
         if isinstance(fault, int):
             return web.json_response(REFUSED, status=fault)
+        mine = asyncio.Event()
+        self.waiting.append(mine)
         choice = await (self.scored(body) if "prompt_logprobs" in body else self.sampled(body))
         if fault == "abort":
             choice["finish_reason"] = "abort"
         if fault == "no ids":
             choice["logprobs"]["tokens"] = ["Hello"] * len(choice["logprobs"]["tokens"])
-        await self.turn()
+        await self.turn(mine)
         choice = self.change(choice)
         self.sent.append((body, choice))
         return web.Response(text=json.dumps({"choices": [choice]}), content_type="application/json")
 
-    async def turn(self):
-        """Wait for as many as are to come back to front."""
-        mine = asyncio.Event()
-        self.waiting.append(mine)
-        if len(self.waiting) == self.batch:
+    async def turn(self, mine):
+        """Wait until the last of as many as are to come back to front can be answered."""
+        self.num_ready += 1
+        if self.num_ready % self.batch == 0:
             self.waiting[-1].set()
-        await mine.wait()
+        if self.batch > 1:
+            await mine.wait()
         self.waiting.remove(mine)
-        if self.waiting:
+        if self.waiting and self.batch > 1:
             self.loop.call_later(0.01, self.waiting[-1].set)
 
     async def sampled(self, body):
@@ -144,8 +151,8 @@ class StandIn(Sampler):
 class LLM(Sampler):
     """vLLM's `LLM` and its engine: each step ends the request that was added last."""
 
-    def __init__(self, engine):
-        super().__init__(engine)
+    def __init__(self, model, compute="bf16"):
+        super().__init__(model, compute)
         self.llm_engine, self.waiting, self.aborted, self.calls = self, {}, [], []
         self.lock = threading.Event()
         self.lock.set()
@@ -168,7 +175,7 @@ class LLM(Sampler):
     def step(self):
         self.lock.wait()
         name, (ids, params) = self.waiting.popitem()
-        one = asyncio.run(self.complete(ids, params | {"seed": params.get("seed", 0)}))
+        one = asyncio.run(self.complete(ids, {"seed": 0, "stop_token_ids": [], **params}))
         rows = [{token: SimpleNamespace(logprob=logprob)} for token, logprob in zip(one.ids, one.logprobs, strict=True)]
         output = SimpleNamespace(token_ids=list(one.ids), logprobs=rows, finish_reason=one.finish_reason)
         prompt_rows = [

@@ -20,7 +20,6 @@ from trl.import_utils import is_vllm_available
 
 from gift_dsl.engines.frozen import frozen_copy
 from gift_dsl.engines.served import ServedModel, Server, sampling_fields, server_address
-from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.engines.vllm import ColocatedModel, VllmEngine, VllmSettings
 from gift_dsl.errors import MachineError
 from gift_dsl.players.backoff import Backoff
@@ -42,16 +41,12 @@ def served(server, **options):
     return ServedModel(Server(server.url, **{"retries": 2, "backoff": Backoff(base_s=0.001), **options}), ENDS)
 
 
-def bf16_engine():
-    return engine_of(make_model(), compute="bf16")
-
-
 # ── served ──
 
 
 def test_ids_and_log_probabilities_arrive_as_they_were_sent_though_the_last_was_answered_first():
     requests = requests_of(8, max_tokens=9)
-    with StandIn(bf16_engine(), batch=8) as server:
+    with StandIn(make_model(), batch=8) as server:
         completions = asyncio.run(served(server).complete(requests))
     assert [body for body, _ in server.sent] == server.asked[::-1]
     sent = {tuple(body["prompt"]): choice for body, choice in server.sent}
@@ -63,7 +58,7 @@ def test_ids_and_log_probabilities_arrive_as_they_were_sent_though_the_last_was_
 
 
 def test_a_turn_ends_with_an_end_or_is_cut_at_its_limit():
-    with StandIn(bf16_engine()) as server:
+    with StandIn(make_model()) as server:
         completions = asyncio.run(served(server).complete(requests_of(24, max_tokens=6)))
     assert {one.finish_reason for one in completions} == {"stop", "length"}
     for one in completions:
@@ -77,14 +72,14 @@ def test_a_server_may_cut_a_turn_before_the_limit_that_was_asked_for():
         logprobs = {name: values[:1] for name, values in choice["logprobs"].items()}
         return {**choice, "logprobs": logprobs, "finish_reason": "length"}
 
-    with StandIn(engine_of(codec=Numbers(frozenset())), change=cut) as server:
+    with StandIn(make_model(), change=cut) as server:
         (one,) = asyncio.run(served(server).complete(requests_of(1, max_tokens=6)))
     assert (len(one.ids), one.finish_reason) == (1, "stop" if one.ids[-1] in ENDS else "length")
 
 
 def test_everything_that_samples_is_said_and_no_two_requests_share_a_seed():
     requests = requests_of(6, temperature=0.7)
-    with StandIn(bf16_engine()) as server:
+    with StandIn(make_model()) as server:
         asyncio.run(served(server).complete(requests))
     assert all(set(body) <= FIELDS for body in server.asked)
     for body in server.asked:
@@ -99,7 +94,7 @@ def test_everything_that_samples_is_said_and_no_two_requests_share_a_seed():
 
 
 def test_a_greedy_turn_has_the_log_probability_of_a_point():
-    with StandIn(bf16_engine()) as server:
+    with StandIn(make_model()) as server:
         (one,) = asyncio.run(served(server).complete(requests_of(1, temperature=0)))
     assert set(one.logprobs) == {0.0}
 
@@ -108,7 +103,7 @@ def test_scores_are_those_of_a_forward_pass_and_the_rank_tells_what_is_greedy():
     engine = engine_of(make_model())
     greedy = tuple(int(logprobs_after(engine.model, CONTEXT)[-1].argmax()) for _ in range(1))
     continuations = [greedy, (9, 10, 11), ()]
-    with StandIn(engine) as server:
+    with StandIn(engine.model, "fp32") as server:
         found = asyncio.run(served(server).score([CONTEXT] * 3, continuations))
     expected = asyncio.run(engine.score([CONTEXT] * 3, continuations))
     assert [one[0] for one in found] == pytest.approx([one[0] for one in expected], abs=1e-5)
@@ -121,7 +116,7 @@ def test_scores_are_those_of_a_forward_pass_and_the_rank_tells_what_is_greedy():
 @pytest.mark.parametrize("fault", [500, 503, 429, "text", "abort"])
 def test_what_may_pass_is_asked_again(fault):
     requests = requests_of(3)
-    with StandIn(bf16_engine(), faults=[fault, fault]) as server:
+    with StandIn(make_model(), faults=[fault, fault]) as server:
         completions = asyncio.run(served(server).complete(requests))
     assert len(completions) == 3
     assert sorted(Counter(tuple(body["prompt"]) for body in server.asked).values()) in ([1, 1, 3], [1, 2, 2])
@@ -131,21 +126,21 @@ def test_what_may_pass_is_asked_again(fault):
     ("fault", "words"), [(500, "HTTP 500"), ("text", "no completion in the reply"), ("abort", "ended with `abort`")]
 )
 def test_what_does_not_pass_is_a_fault_that_names_the_server(fault, words):
-    with StandIn(bf16_engine(), faults=[fault] * 3) as server, pytest.raises(PlayerFault, match=words) as caught:
+    with StandIn(make_model(), faults=[fault] * 3) as server, pytest.raises(PlayerFault, match=words) as caught:
         asyncio.run(served(server).complete(requests_of(1)))
     assert caught.value.endpoint == f"127.0.0.1:{server.port}"
     assert len(server.asked) == 3
 
 
 def test_a_request_that_takes_too_long_is_asked_again():
-    with StandIn(bf16_engine(), faults=["hang"]) as server:
+    with StandIn(make_model(), faults=["hang"]) as server:
         completions = asyncio.run(served(server, timeout_s=0.3).complete(requests_of(1)))
     assert (len(completions), len(server.asked)) == (1, 2)
 
 
 @pytest.mark.parametrize("status", [400, 404])
 def test_what_asking_again_cannot_change_is_told_in_the_words_of_the_server(status):
-    with StandIn(bf16_engine(), faults=[status]) as server, pytest.raises(MachineError, match="maximum context length"):
+    with StandIn(make_model(), faults=[status]) as server, pytest.raises(MachineError, match="maximum context length"):
         asyncio.run(served(server).complete(requests_of(1)))
     assert len(server.asked) == 1
 
@@ -176,7 +171,7 @@ def test_an_answer_that_cannot_be_trained_on_is_refused(logprobs, reason, words)
     def change(choice):
         return {**choice, "logprobs": logprobs, "finish_reason": reason}
 
-    with StandIn(bf16_engine(), change=change) as server, pytest.raises(MachineError, match=words):
+    with StandIn(make_model(), change=change) as server, pytest.raises(MachineError, match=words):
         asyncio.run(served(server).complete(requests_of(1)))
     assert len(server.asked) == 1
 
@@ -198,7 +193,7 @@ def test_a_call_that_is_cancelled_or_fails_leaves_no_task_behind(fault):
             await calls
         return asyncio.all_tasks() - {asyncio.current_task()}
 
-    with StandIn(bf16_engine(), faults=[fault] * 5) as server:
+    with StandIn(make_model(), faults=[fault] * 5) as server:
         assert asyncio.run(play(server)) == set()
 
 
@@ -229,9 +224,9 @@ def colocated(llm):
 
 @pytest.mark.usefixtures("vllm")
 def test_an_engine_in_this_process_answers_in_the_order_asked_whatever_ends_first():
-    llm, requests = LLM(bf16_engine()), requests_of(6, max_tokens=5)
+    llm, requests = LLM(make_model()), requests_of(6, max_tokens=5)
     completions = asyncio.run(colocated(llm).complete(requests))
-    engine, again = bf16_engine(), LLM(None)
+    engine, again = engine_of(make_model(), compute="bf16"), LLM(None)
     for number, request in reversed(list(enumerate(requests))):
         again.numbers = iter([5 - number])
         asked = again.request(request.context, sampling_fields(request, ENDS))
@@ -244,7 +239,7 @@ def test_an_engine_in_this_process_answers_in_the_order_asked_whatever_ends_firs
 def test_an_engine_in_this_process_scores_as_a_forward_pass_does():
     engine = engine_of(make_model())
     pairs = [CONTEXT, CONTEXT], [(9, 10, 11), ()]
-    found = asyncio.run(colocated(LLM(engine)).score(*pairs))
+    found = asyncio.run(colocated(LLM(engine.model, "fp32")).score(*pairs))
     expected = asyncio.run(engine.score(*pairs))
     assert [one[0] for one in found] == pytest.approx([one[0] for one in expected], abs=1e-5)
     assert [one[1] for one in found] == [one[1] for one in expected]
@@ -252,7 +247,7 @@ def test_an_engine_in_this_process_scores_as_a_forward_pass_does():
 
 @pytest.mark.usefixtures("vllm")
 def test_a_cancelled_turn_of_an_engine_in_this_process_is_aborted_before_anything_else_happens():
-    llm = LLM(bf16_engine())
+    llm = LLM(make_model())
     model = colocated(llm)
 
     async def play():
@@ -283,7 +278,7 @@ def test_an_aborted_turn_is_a_fault_and_one_of_another_model_is_not():
             return outputs
 
     for reason, kind in (("abort", PlayerFault), ("stop", MachineError)):
-        llm = Other(bf16_engine())
+        llm = Other(make_model())
         llm.reason = reason
         with pytest.raises(kind):
             asyncio.run(colocated(llm).complete(requests_of(1)))
@@ -363,8 +358,8 @@ def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch):
 
 @pytest.mark.usefixtures("vllm")
 def test_a_colocated_engine_sleeps_during_the_update_and_gets_all_weights_back(monkeypatch):
-    llm = LLM(bf16_engine())
-    made = generation(monkeypatch, llm.engine.model, llm=llm)
+    llm = LLM(make_model())
+    made = generation(monkeypatch, llm.model, llm=llm)
     engine = VllmEngine(COLOCATED, Numbers())
     engine.open(make_model(), MAIN, "tokenizer")
     engine.sleep()
@@ -432,8 +427,8 @@ def test_a_stage_is_played_by_vllm_and_its_update_corrects_for_it(monkeypatch, t
     engine = staged_engine(schooled())
     start = frozen_copy(engine.model)
     monkeypatch.setattr(engine, "complete", None)
-    player = TransformersEngine(frozen_copy(staged_engine().model), engine.codec, compute="bf16")
-    made = generation(monkeypatch, player.model, max_model_len=4096)
+    player = frozen_copy(staged_engine().model)
+    made = generation(monkeypatch, player, max_model_len=4096)
     with StandIn(player) as server:
         settings = replace(VllmSettings.of(plan, plan.stages[-1], 1), base_url=server.url)
         rollout = VllmEngine(settings, engine.codec)
@@ -441,7 +436,7 @@ def test_a_stage_is_played_by_vllm_and_its_update_corrects_for_it(monkeypatch, t
         asked = len(server.asked)
         asyncio.run(rollout.complete([request_of((7, 8), "after")]))
     assert made[0].num_synced == 3
-    assert all(torch.equal(a, b) for a, b in zip(engine.model.parameters(), player.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(engine.model.parameters(), player.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(engine.model.parameters(), start.parameters(), strict=True))
     for metrics in log.metrics:
         assert 0 < metrics["mismatch/abs_difference"] < 0.05

@@ -1,0 +1,62 @@
+"""A run that is played by vLLM, as far as that can be seen without one: its server is a stand-in."""
+
+from __future__ import annotations
+
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
+
+import pytest
+from trl.generation import vllm_generation
+
+from gift_dsl.artifacts.lines import read_lines
+from gift_dsl.engines.frozen import frozen_copy
+from gift_dsl.errors import MachineError
+from gift_dsl.run import preflight
+from tests.engines.standin import StandIn
+from tests.run.small import SPEC, Told, here
+
+TEXT = SPEC.replace("until: {steps: 4}", "until: {steps: 2}, reward: random")  # so that returns differ
+INFO = {"model_config": {"logprobs_mode": "processed_logprobs", "max_model_len": 4096}}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """It serves what it is given by a stand-in for TRL's sync, which counts."""
+    with StandIn() as server:
+        server.synced = []
+
+        class Generation:
+            vllm_client = SimpleNamespace(get_server_info=lambda: INFO)
+
+            def __init__(self, model, **_):
+                self.model = model
+
+            def sync_weights(self):
+                server.synced.append(len(server.asked))
+                server.model = frozen_copy(self.model)
+
+        monkeypatch.setattr(vllm_generation, "VLLMGeneration", Generation)
+        monkeypatch.setattr(preflight, "find_spec", lambda name: ModuleSpec(name, None))
+        yield server
+
+
+@pytest.mark.slow
+def test_steps_probes_and_the_end_of_a_stage_are_played_by_the_server_with_the_weights_of_the_moment(tmp_path, server):
+    outcome = here(tmp_path, TEXT, sets=[f"resources.vllm={{mode: serve, base_url: '{server.url}'}}"])
+    assert outcome.exit_code == 0
+    lines = [line for line in read_lines(outcome.run.metrics) if line["stage"] == "nested"]
+    assert len(lines) == 2
+    assert all(line["mismatch/abs_difference"] > 0 for line in lines)
+    # before the first step, after it, and after the second, whose weights the probe and the last measurement play with
+    assert server.synced[0] == 0
+    assert len(server.synced) == 3
+    assert server.synced[2] < len(server.asked)
+
+
+def test_a_machine_without_vllm_or_its_server_is_refused_before_the_run(tmp_path):
+    with pytest.raises(MachineError) as raised:
+        here(tmp_path, SPEC, sets=["resources.vllm={mode: serve, base_url: 'http://127.0.0.1:9'}"], told=Told())
+    said = str(raised.value)
+    assert "`resources.vllm` needs vLLM on this machine: pip install 'gift-dsl[vllm]'" in said
+    assert "`resources.vllm`: nobody answers at 127.0.0.1:9" in said
+    assert not (tmp_path / "runs").exists()
