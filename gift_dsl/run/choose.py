@@ -103,7 +103,7 @@ def _only_longer(old: Plan, new: Plan) -> bool:
         until=replace(last_old.until, max_steps=last_new.until.max_steps),
         schedule_steps=last_new.schedule_steps,
     )
-    return plan_hash(replace(old, stages=(*old.stages[:-1], stretched))) == plan_hash(new)
+    return plan_hash(replace(old, spec_hash=new.spec_hash, stages=(*old.stages[:-1], stretched))) == plan_hash(new)
 
 
 def _reopen(run: RunDirectory, plan: Plan) -> None:

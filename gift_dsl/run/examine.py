@@ -82,9 +82,9 @@ class Examiner:
         players = dict(bind(names, self.plan, self.services, self.policy, self.load_model))
         for opponent in self.plan.opponents:
             if opponent.name in names and opponent.type == "snapshot":
-                first = opponent.params["first"]
+                first = opponent.params.get("first")
                 players[opponent.name] = (
-                    replace(self.start(), name=opponent.name, temperature=opponent.params["temperature"])
+                    replace(self.start(), name=opponent.name, temperature=opponent.params.get("temperature"))
                     if first is None
                     else players[str(first)]
                 )

@@ -18,6 +18,7 @@ from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.run.models import find_in_run, opponent_model
 from gift_dsl.run.seating import rows_of, seated_names
+from gift_dsl.run.trackers import missing_trackers
 
 _GIB = 2**30
 _NO_URL = "`mode: serve` needs `base_url`, the server's address"
@@ -93,6 +94,7 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
     """
     checks: list[Callable[[Plan], Iterator[str]]] = [
         _model,
+        missing_trackers,
         _opponent_models,
         _datasets,
         lambda one: _endpoints(one, find_key),

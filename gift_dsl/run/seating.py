@@ -30,7 +30,7 @@ def seated_names(plan: Plan, games: Iterable[str]) -> tuple[str, ...]:
         opponent = by_name[name]
         if opponent.type == "pool":
             waiting += make_pool(opponent.params).members
-        if opponent.type == "snapshot" and opponent.params["first"] is not None:
+        if opponent.type == "snapshot" and opponent.params.get("first") is not None:
             waiting.append(str(opponent.params["first"]))
     return tuple(name for name in by_name if name in found)
 
@@ -63,7 +63,7 @@ def bind(
             case "pool":
                 seats[name] = PoolChoice(make_pool(opponent.params), PoolState())
             case "self" if policy is not None:
-                seats[name] = replace(policy, name=name, temperature=opponent.params["temperature"])
+                seats[name] = replace(policy, name=name, temperature=opponent.params.get("temperature"))
             case "local" if load_model is not None:
                 seats[name] = load_model(opponent)
             case "snapshot" if policy is not None:

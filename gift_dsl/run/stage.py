@@ -41,6 +41,7 @@ from gift_dsl.run.models import BEST, find_in_run, find_start, hand_on, make_sta
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
+from gift_dsl.run.trackers import Trackers
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
 from gift_dsl.train.job import Hooks, StageJob, kept_steps
@@ -250,8 +251,14 @@ class _Stage:
         )
         self.history = [one for one in read_lines(self.run_directory.metrics) if one.get("stage") == self.stage.name]
         self.alarmed = set(self.history[-1].get("alarms", ())) if self.history else set[str]()
-        with Lines(self.run_directory.metrics) as self.metrics:
-            _trainer_of(self.stage)(job)
+        self.lines = sum(1 for _ in read_lines(self.run_directory.metrics))
+        self.trackers = Trackers(self.run_directory, self.plan) if self.session.is_main else None
+        try:
+            with Lines(self.run_directory.metrics) as self.metrics:
+                _trainer_of(self.stage)(job)
+        finally:
+            if self.trackers is not None:
+                self.trackers.close()
 
     def _carry_from(self) -> Path | None:
         """Where the optimizer of the stage before ended, for a stage that goes on with it."""
@@ -282,6 +289,9 @@ class _Stage:
         alarms = find_alarms(line, self.history, self.stage)
         self.metrics.append({**line, "alarms": {alarm.name: alarm.message for alarm in alarms}} if alarms else line)
         self.history.append(line)
+        if self.trackers is not None:
+            self.trackers.log(line, self.lines)
+        self.lines += 1
         self.progress.step(record)
         for alarm in alarms:
             if alarm.name not in self.alarmed:

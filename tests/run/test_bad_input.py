@@ -151,4 +151,4 @@ def test_an_error_of_a_stage_is_in_the_log_and_the_status(tmp_path, monkeypatch)
 
 def test_a_launcher_with_another_number_of_processes_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"started 1 processes, .* planned for 2; say --processes 1"):
-        here(tmp_path, sets=["resources.processes=2"])
+        here(tmp_path, sets=["resources.processes=2", "resources.micro_batch_size=2"])

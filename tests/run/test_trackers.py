@@ -1,0 +1,80 @@
+"""Trackers mirror metrics.jsonl. None is installed here, so a stand-in of accelerate's own kind is told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from accelerate import tracking
+
+from gift_dsl import api
+from gift_dsl.artifacts.directory import create_run
+from gift_dsl.artifacts.lock import Machine, make_lock
+from gift_dsl.errors import MachineError
+from gift_dsl.run.trackers import Trackers
+from tests.run.small import SPEC, here, steps
+
+TOLD = f"{SPEC}trackers: [wandb]\n".replace("steps: 4", "steps: 1").replace(
+    "  final: {rounds: 8, checkpoints: [final, 1, best]}\n", ""
+)
+
+
+class Fake(tracking.GeneralTracker):
+    name, requires_logging_directory, main_process_only = "wandb", False, True
+    logged: ClassVar[list] = []
+
+    def __init__(self, run_name, **options):
+        self.run_name, self.options = run_name, options
+
+    def start(self):
+        self.logged.append((self.run_name, self.options["mode"]))
+
+    def store_init_configuration(self, values):
+        self.logged.append(values["seed"])
+
+    def log(self, values, step, **_):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.logged.append("finished")
+
+    @property
+    def tracker(self):
+        return None
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A package by the name of one, and accelerate's class for it."""
+    (tmp_path / "wandb.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", Fake)
+    monkeypatch.setattr(Fake, "logged", [])
+    return Fake.logged
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_anything_begins(tmp_path):
+    with pytest.raises(MachineError, match="the tracker `wandb` is not installed: `pip install wandb`"):
+        here(tmp_path, TOLD)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_tracker_is_told_every_number_of_every_step(tmp_path, fake):
+    outcome = here(tmp_path, TOLD)
+    assert outcome.exit_code == 0
+    told = [one for one in fake if isinstance(one, tuple) and isinstance(one[0], int)]
+    assert [number for number, _ in told] == list(range(len(steps(outcome.run))))
+    assert fake[:2] == [("small", "offline"), 3]
+    assert fake.count("finished") == 2, "once a stage"
+    assert told[0][1]["loss"] > 0
+    assert told[-1][1]["return"] <= 1
+    assert all(isinstance(value, float) for _, values in told for value in values.values())
+
+
+def test_without_trackers_nothing_is_written(tmp_path):
+    (plan,) = api.compile_spec("spec.yaml", SPEC)
+    run = create_run(tmp_path, plan, written={}, resolved={}, lock=make_lock(plan, Machine(1, 1)))
+    trackers = Trackers(run, plan)
+    trackers.log({"return": 1.0}, 0)
+    trackers.close()
+    assert not (run.path / "trackers").exists()
