@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from gift_dsl.errors import UsageError
+from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.evaluate.games import chains_of
-from gift_dsl.evaluate.items import SOURCES
+from gift_dsl.evaluate.items import SOURCES, load_items
 from gift_dsl.plan import JsonMap, Node, Plan, leaves
 
 DEFAULT_ROUNDS: Final = 100
@@ -94,6 +94,24 @@ def limited(benchmarks: Sequence[JsonMap], limit: int | None, data: Path | None)
     """
     more: dict[str, Any] = {} if limit is None else {"limit": limit}
     return tuple({**one, **more, **({} if data is None else _rows(one, data))} for one in benchmarks)
+
+
+def benchmark_problems(plan: Plan) -> Iterator[str]:
+    """What the benchmarks of a plan lack on this machine; a run of days must not find that out at its end.
+
+    Tasks of lm-eval are looked at only as far as their `data_dir`: loading them takes minutes.
+    """
+    folder = Path(plan.runtime.folder)
+    for benchmark in plan.evaluation.benchmarks:
+        given = benchmark.get("data_dir")
+        data = None if given is None else folder / Path(given).expanduser()
+        if benchmark["type"] in SOURCES:
+            try:
+                load_items(benchmark["type"], data, benchmark.get("revision"))
+            except GiftError as error:
+                yield str(error)
+        elif data is not None and not data.exists():
+            yield f"benchmark `{benchmark['task']}`: there is no folder {data}"
 
 
 def _rows(benchmark: JsonMap, data: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from gift_dsl.run.given import GivenRanks, given_processes, is_given
 from gift_dsl.run.models import stage_model
 from gift_dsl.run.preflight import check_machine, fill_prints
 from gift_dsl.run.processes import OwnProcesses, Signals, listening
-from gift_dsl.run.request import FINAL, STOPPED, RunOutcome, RunRequest, Tell
+from gift_dsl.run.request import BENCHMARKS, FINAL, STOPPED, RunOutcome, RunRequest, Tell
 from gift_dsl.run.summary import make_summary
 
 __all__ = ["RunOutcome", "RunRequest", "run_plan"]
@@ -109,7 +109,8 @@ def _drive(run: RunDirectory, request: RunRequest, tell: Tell, crew: _Crew) -> R
 def _work(run: RunDirectory, plan: Plan) -> list[str]:
     """What is still to be done, in order."""
     work = [str(index) for index, stage in enumerate(plan.stages) if not stage_model(run, stage.name).is_dir()]
-    if plan.evaluation.final is not None and not (run.evaluation / f"{FINAL}.json").is_file():
+    wanted = {FINAL: plan.evaluation.final is not None, BENCHMARKS: bool(plan.evaluation.benchmarks)}
+    if any(is_wanted and not (run.evaluation / f"{name}.json").is_file() for name, is_wanted in wanted.items()):
         work.append(FINAL)
     return work
 

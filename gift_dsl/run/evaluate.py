@@ -217,19 +217,12 @@ class _Work:
     def run_benchmarks(self) -> dict[str, Any]:
         """The result of `evaluate_benchmarks` as plain values."""
         plan, services = self.request.plan, self.make_services()
-        evaluation = plan.evaluation
-        asked = BenchmarksRequest(
+        asked = benchmarks_request(
+            plan,
+            self.examinee,
             benchmarks=self.request.benchmarks,
-            seed=evaluation.seed,
-            temperature=evaluation.temperature,
-            max_tokens=evaluation.max_tokens,
-            system=evaluation.system,
-            scorings=("none", "gift_v1") if plan.compat == "gift_v1" else ("none",),
-            thinking=self.examinee.thinking,
-            folder=Path(plan.runtime.folder),
-            output=self.request.tasks / "benchmarks",
             judges=find_judges(plan, self.request.judges, services),
-            subject_id=self.examinee.identity,
+            output=self.request.tasks / "benchmarks",
         )
         progress = BenchmarkProgress(self.tell)
 
@@ -239,6 +232,23 @@ class _Work:
             return found.to_json()
 
         return asyncio.run(ask())
+
+
+def benchmarks_request(plan: Plan, examinee: Examinee, **more: Any) -> BenchmarksRequest:
+    """The request of a plan's benchmarks, or of those in `more`, for one examinee."""
+    evaluation = plan.evaluation
+    fields: dict[str, Any] = {
+        "benchmarks": evaluation.benchmarks,
+        "seed": evaluation.seed,
+        "temperature": evaluation.temperature,
+        "max_tokens": evaluation.max_tokens,
+        "system": evaluation.system,
+        "scorings": ("none", "gift_v1") if plan.compat == "gift_v1" else ("none",),
+        "thinking": examinee.thinking,
+        "folder": Path(plan.runtime.folder),
+        "subject_id": examinee.identity,
+    }
+    return BenchmarksRequest(**(fields | more))
 
 
 def find_judges(plan: Plan, names: tuple[str, ...], services: Services) -> dict[str, Any]:
@@ -284,10 +294,15 @@ def _final_opponents(plan: Plan) -> dict[str, str]:
 
 
 class BenchmarkProgress:
-    """How far benchmarks are: a line that is written over on a terminal, else a line each tenth of the way."""
+    """How far benchmarks are: a line that is written over on a terminal, else a line each tenth of the way.
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell, self._is_terminal = tell, sys.stderr.isatty()
+    Args:
+        tell: says a line.
+        plain: nothing is written over, on a terminal neither.
+    """
+
+    def __init__(self, tell: Tell, *, plain: bool = False) -> None:
+        self._tell, self._is_terminal = tell, sys.stderr.isatty() and not plain
         self._last: tuple[str, str, int] = ("", "", -1)
 
     def __call__(self, progress: Progress) -> None:

@@ -15,15 +15,31 @@ from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.run.examine import Examiner, final_test, rounds_of
 from gift_dsl.run.models import BEST, find_start, is_adapter, stage_model
 from gift_dsl.run.progress import StageProgress
+from gift_dsl.run.request import FINAL
 from gift_dsl.run.stage import Session, load_opponent
+from gift_dsl.run.subjects import thinking_of
 
 
 def run_final(session: Session) -> None:
-    """Play the final test and write `eval/final.json`.
+    """Play the final test and ask the benchmarks, as far as their files are not there yet.
 
     Raises:
-        MachineError: a checkpoint that is to be tested was not kept.
+        MachineError: a checkpoint that is to be tested was not kept, or rows of a benchmark are missing.
     """
+    if not (session.run.evaluation / f"{FINAL}.json").is_file():
+        _play(session)
+    if session.plan.evaluation.benchmarks:
+        from gift_dsl.run.final_benchmarks import run_benchmarks
+
+        run_benchmarks(session, lambda checkpoint: _loaded(session, checkpoint))
+
+
+def _loaded(session: Session, checkpoint: int | str) -> tuple[str, TransformersEngine]:
+    folder = Path(_folder(session, checkpoint))
+    return str(folder), _load(session, folder)
+
+
+def _play(session: Session) -> None:
     plan, run = session.plan, session.run
     final, request = plan.evaluation.final, final_test(plan)
     if final is None or request is None:
@@ -46,17 +62,20 @@ def run_final(session: Session) -> None:
     progress.close()
     if session.is_main:
         run.evaluation.mkdir(exist_ok=True)
-        write_whole(run.evaluation / "final.json", json_text({"schema": "gift-final/1", "checkpoints": found}))
+        write_whole(run.evaluation / f"{FINAL}.json", json_text({"schema": "gift-final/1", "checkpoints": found}))
 
 
 def _load(session: Session, folder: Path) -> TransformersEngine:
     """The engine of a checkpoint; adapters are merged into what their stage began with."""
     plan, device = session.plan, session.state.device
+    thinking = thinking_of(plan) != "off"
     if not is_adapter(folder):
-        return load_policy(plan.model, str(folder), device=device)
+        return load_policy(plan.model, str(folder), device=device, thinking=thinking)
     from peft import PeftModel
 
-    engine = load_policy(plan.model, find_start(session.run, plan, len(plan.stages) - 1), device=device)
+    engine = load_policy(
+        plan.model, find_start(session.run, plan, len(plan.stages) - 1), device=device, thinking=thinking
+    )
     return engine.sibling(PeftModel.from_pretrained(engine.model, str(folder)).merge_and_unload())
 
 

@@ -97,6 +97,7 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
         missing_trackers,
         _opponent_models,
         _datasets,
+        _benchmarks,
         lambda one: _endpoints(one, find_key),
         _vllm,
     ]
@@ -154,6 +155,13 @@ def _datasets(plan: Plan) -> Iterator[str]:
             rows_of(game, "train", Path(plan.runtime.folder))
         except GiftError as error:
             yield f"game `{game.name}`: {error}"
+
+
+def _benchmarks(plan: Plan) -> Iterator[str]:
+    if plan.evaluation.benchmarks:
+        from gift_dsl.run.asked import benchmark_problems
+
+        yield from benchmark_problems(plan)
 
 
 def _endpoints(plan: Plan, find_key: FindKey) -> Iterator[str]:

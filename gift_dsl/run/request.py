@@ -18,6 +18,8 @@ STOPPED: Final = 75
 """Exit code of a process that saved and can go on (EX_TEMPFAIL)."""
 FINAL: Final = "final"
 """In place of a stage: the final evaluation."""
+BENCHMARKS: Final = "benchmarks"
+"""A part of the final evaluation, and what its file is called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def weights(plan: Plan, source: str | Path, name: str, shown: str | None = None)
     thinking = thinking_of(plan)
     _quieten()
     engine = load_policy(plan.model, str(source), device=find_device(), thinking=thinking != "off")
-    return _model((name, shown or str(source)), str(source), plan.model, thinking, engine)
+    return replace(model_examinee(name, str(source), plan, engine), source=shown or str(source))
 
 
 def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
@@ -138,13 +138,21 @@ def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
     _quieten()
     engine = load_opponent(plan, opponent, find_device())
     source = str(opponent.params.get("source") or opponent.params.get("from_run"))
-    return _model((opponent.name, source), source, plan.model, "off", engine)
+    return replace(model_examinee(opponent.name, source, plan, engine), thinking="off")
 
 
-def _model(names: tuple[str, str], source: str, model: ModelPlan, thinking: str, engine: Any) -> Examinee:
+def model_examinee(name: str, source: str, plan: Plan, engine: Any) -> Examinee:
+    """An engine as the one that is evaluated.
+
+    Args:
+        name: as results call it.
+        source: where its weights came from: a folder or a hub id.
+        plan: that it was loaded for.
+        engine: of them.
+    """
     policy = model_player("policy", engine)
-    identity = _digest(source, model, names[0])
-    return Examinee(names[0], "model", names[1], identity, thinking, lambda _: policy, lambda _: engine)
+    identity = _digest(source, plan.model, name)
+    return Examinee(name, "model", source, identity, thinking_of(plan), lambda _: policy, lambda _: engine)
 
 
 def _quieten() -> None:

@@ -59,6 +59,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     lines = list(_table(rows)) if len(rows) > 1 else ["nothing was measured: the spec has neither probe nor final"]
     if summary["final"] is not None:
         lines += ["", *_table([("final test", "rate", "rounds"), *_final(summary["final"])])]
+    if summary["benchmarks"] is not None:
+        lines += ["", *_table([("benchmark", "score", "items"), *_benchmarks(summary["benchmarks"])])]
     totals = summary["totals"]
     lines += [
         "",
@@ -146,6 +148,15 @@ def _final(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for checkpoint, found in document["checkpoints"].items():
         for game, score in found["games"].items():
             yield f"{game} ({checkpoint})", _rate(score), str(score["rounds"])
+
+
+def _benchmarks(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for who, found in {**document["checkpoints"], **document["subjects"]}.items():
+        for task, ends in found["intervals"].items():
+            values = found["results"].get(task) or found["groups"][task]
+            for column, (low, high) in ends.items():
+                items = found["n-samples"].get(task, {}).get("effective", "")
+                yield f"{task} {column} ({who})", f"{values[column]:.3f} [{low:.2f}, {high:.2f}]", str(items)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
