@@ -25,7 +25,7 @@ def run_in(folder):
     return found
 
 
-def wait_until(holds, seconds=120.0):
+def wait_until(holds, seconds=240.0):
     """Wait for something that another process does."""
     end = time.monotonic() + seconds
     while not holds():
