@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from gift_dsl.seat import Codec, Completion, PlayerFault, Request
 Ids = tuple[int, ...]
 Score = tuple[float, bool]
 
+_LOG: Final = logging.getLogger(__name__)
 _MOST_ROWS: Final = 1024
 """Of a colocated engine; more wait in its queue."""
 _START: Final = (
@@ -161,6 +163,8 @@ class VllmEngine:
         Raises:
             MachineError: vLLM is not installed, no server answers, or it was started in another way than is needed.
         """
+        if accelerator.is_main_process:
+            _LOG.warning("vLLM plays; gift has not yet been run with a real one, so look at `mismatch/kl` of the steps")
         self._weights = _connect(self.settings, model, accelerator, tokenizer)
         ends = self._codec.end_of_turn_ids
         if self.settings.mode == "serve":
@@ -223,7 +227,7 @@ def _connect(settings: VllmSettings, model: Any, accelerator: Any, tokenizer: An
         raise MachineError(
             f"`resources.vllm` needs vLLM beside the trainer: pip install 'gift-dsl[vllm]' ({error})"
         ) from error
-    except (ConnectionError, NotImplementedError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # the ConnectionError of `requests` is an OSError only
         start = f"; {_START}" if settings.mode == "serve" else ""
         raise MachineError(f"vLLM (`mode: {settings.mode}`) cannot be used: {error}{start}") from error
 

@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from trl.generation import vllm_generation
+from trl.generation import vllm_client, vllm_generation
 from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
 from trl.import_utils import is_vllm_available
@@ -336,7 +336,7 @@ def test_what_is_used_of_trl_is_there():
     assert '"prompt_logprobs": top_logprobs' in inspect.getsource(VLLMClient.get_sequence_logprobs)
 
 
-def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch):
+def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch, caplog):
     model, target = make_model(), make_model(initializer_range=0.01)
     made = generation(monkeypatch, target)
     engine = VllmEngine(SERVED, Numbers())
@@ -344,6 +344,7 @@ def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch):
     assert not engine.is_open
     engine.open(model, MAIN, "tokenizer")
     assert engine.is_open
+    assert "has not yet been run with a real one" in caplog.text
     with pytest.raises(RuntimeError, match="before it has the weights"):
         asyncio.run(engine.complete(requests_of(1)))
     for version in (0, 0, 1, 1, 1):
@@ -412,7 +413,7 @@ def test_a_machine_without_vllm_is_told_what_to_install(settings):
 
 def test_a_server_that_is_not_there_is_told_with_the_way_to_start_it(monkeypatch):
     def refuse(**_):
-        raise ConnectionError("The vLLM server can't be reached")
+        raise vllm_client.ConnectionError("The vLLM server can't be reached")  # not Python's own
 
     monkeypatch.setattr(vllm_generation, "VLLMGeneration", refuse)
     with pytest.raises(MachineError, match=r"can't be reached; start it with: VLLM_SERVER_DEV_MODE=1 vllm serve"):
@@ -422,6 +423,7 @@ def test_a_server_that_is_not_there_is_told_with_the_way_to_start_it(monkeypatch
 # ── a stage ──
 
 
+@pytest.mark.slow
 def test_a_stage_is_played_by_vllm_and_its_update_corrects_for_it(monkeypatch, tmp_path):
     plan = plan_of("resources.vllm={mode: serve, base_url: 'http://127.0.0.1:9'}")
     engine = staged_engine(schooled())
