@@ -834,6 +834,110 @@ def compare_with_paper(runs: Sequence[Path], row: str) -> tuple[dict[str, Any], 
     return document, [paper_table(str(document["row"]), columns)]
 
 
+@frozen
+class TournamentOptions:
+    """How `tournament` is played.
+
+    Attributes:
+        games: by name; all of the first target's plan unless given.
+        players: that enter besides: opponents of that plan, or types that need no field.
+        rounds: of each pair in each game; None: as the plan's final evaluation or probe.
+        samples: plays of each instance that a solver looks at; 0: it is not asked.
+        split: of the games' instances.
+        sets, only: as `--set` and `--only`, for specs.
+        tell: is told what happens, line by line.
+    """
+
+    games: Sequence[str] = ()
+    players: Sequence[str] = ()
+    rounds: int | None = None
+    samples: int = 8
+    split: Literal["dev", "test"] = "dev"
+    sets: Sequence[str] = ()
+    only: Sequence[str] = ()
+    tell: Callable[[str], None] = print
+
+
+def tournament(targets: Sequence[str], options: TournamentOptions | None = None) -> dict[str, Any]:
+    """Let what runs trained, scripted players and the endpoints of specs play each other.
+
+    Args:
+        targets: run directories, whose finished models enter, and specs, whose models behind endpoints and local
+            models enter. The games, prompts and sampling of the first hold for everybody.
+        options: games, players, rounds.
+
+    Returns:
+        A `gift-tournament/1` document.
+
+    Raises:
+        SpecError: a spec has errors.
+        UsageError, MachineError: as `run.contest.play_contest`.
+    """
+    from gift_dsl.artifacts.directory import open_run
+    from gift_dsl.run import asked
+    from gift_dsl.run.contest import ContestRequest, named_runs, play_contest
+
+    options = options or TournamentOptions()
+    runs = named_runs([Path(one) for one in targets if _is_run(Path(one))], open_run)
+    specs = {one: _contest_plan(one, options) for one in targets if not _is_run(Path(one))}
+    plan = specs[targets[0]] if targets[0] in specs else runs[0].plan
+    names = options.games or [game.name for game in plan.games]
+    games, chains = asked.named_games(plan, names)
+    if chains:
+        raise UsageError(f"a tournament plays games, not the chain of the stage `{next(iter(chains))}`")
+    entering = [one for spec in specs.values() for one in spec.opponents if one.type in ("openai", "local")]
+    entering += [_contest_player(plan, name) for name in options.players]
+    request = ContestRequest(
+        plan=plan,
+        runs=runs,
+        players=tuple({one.name: one for one in entering}.values()),
+        games=games,
+        split=options.split,
+        rounds=options.rounds or asked.planned_rounds(plan),
+        samples=options.samples,
+    )
+    return play_contest(request, _services_maker(plan), options.tell)
+
+
+def _contest_plan(target: str, options: TournamentOptions) -> Plan:
+    from gift_dsl.run.preflight import fill_prints
+
+    if not target.endswith((".yaml", ".yml")):
+        raise UsageError(f"{target} is neither a spec file nor a run directory")
+    plans = check_spec(target, sets=options.sets, only=options.only).plans()
+    if len(plans) != 1:
+        raise UsageError(f"{target} has {len(plans)} runs; choose one with --only")
+    return fill_prints(plans[0])
+
+
+def _contest_player(plan: Plan, name: str) -> OpponentPlan:
+    """A player by name: an opponent of the plan, or a type that needs no field."""
+    from gift_dsl.compiler.context import predefined
+    from gift_dsl.plan import OpponentPlan
+    from gift_dsl.spec.models.fields import plain
+    from gift_dsl.spec.models.opponents import PREDEFINED
+    from gift_dsl.spec.suggest import did_you_mean
+
+    planned = {one.name: one for one in plan.opponents}
+    able = [one for one in PREDEFINED if one not in ("human", "self")]
+    found = planned.get(name)
+    if found is None and name in able:
+        bare = predefined(name)
+        found = OpponentPlan(name, name, {key: value for key, value in plain(bare).items() if key != "type"})
+    if found is None or found.type in ("human", "self", "snapshot", "pool"):
+        known = [*planned, *able]
+        raise UsageError(f"`{name}` cannot enter; {did_you_mean(name, known) or 'players are: ' + ', '.join(known)}")
+    return found
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document as JSON; the file is whole or not there."""
+    from gift_dsl.artifacts.files import json_text, write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json_text(document))
+
+
 def games_to_test() -> tuple[str, ...]:
     """Shipped games that can be played by their name alone."""
     from gift_dsl.spec.inline import shipped_games

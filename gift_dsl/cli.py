@@ -353,6 +353,55 @@ def compare(
 
 
 @app.command()
+def tournament(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC_OR_RUN...", help="Runs, whose models enter, and specs, whose endpoints enter."),
+    ],
+    games: Annotated[
+        list[str] | None, typer.Option("--games", metavar="NAMES", help="Games of the first target; all unless given.")
+    ] = None,
+    players: Annotated[
+        list[str] | None, typer.Option("--players", metavar="NAMES", help="Enter besides: random, minimax, …")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Of each pair in each game.")] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Plays of each instance that a solver looks at; 0: it is not asked.")
+    ] = 8,
+    split: Annotated[str, typer.Option(help="Of the games' instances: dev or test.")] = "dev",
+    sets: Sets = None,
+    only: Only = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the JSON document here too.")] = None,
+    style: Annotated[str, typer.Option("--format", help="Of the tables: markdown or latex.")] = "markdown",
+    json: Json = False,
+) -> None:
+    """Let trained models, scripted players and endpoints play each other; ratings with intervals."""
+    from gift_dsl import api
+    from gift_dsl.report.eval_tables import tournament_tables
+
+    if split not in ("dev", "test"):
+        raise UsageError(f"--split is dev or test, not {split!r}")
+    _check_style(style)
+    options = api.TournamentOptions(
+        games=_names(games),
+        players=_names(players),
+        rounds=rounds,
+        samples=samples,
+        split=split,
+        sets=sets or (),
+        only=only or (),
+        tell=_say,
+    )
+    document = api.tournament(targets, options)
+    if out is not None:
+        api.write_document(out, document)
+    if json:
+        _print_json(document)
+    else:
+        _print_tables(tournament_tables(document), style)
+
+
+@app.command()
 def show(
     spec: SpecFile,
     resolved: Annotated[

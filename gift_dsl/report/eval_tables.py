@@ -131,3 +131,46 @@ def _contrast(one: Mapping[str, Any]) -> tuple[str, ...]:
         str(one["pairs"]),
         verdict or str(one["verdict"]),
     )
+
+
+_RATINGS: Final = ("player", "Elo", "95 % interval", "score %", "games", "given away %", "its interval")
+_ENCOUNTERS: Final = ("game", "first", "second", "score of the first %", "95 % interval", "rounds", "void")
+_ENCOUNTER_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", "left", *_NUMBERS[:4])
+
+
+def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
+    """The tables of a `gift-tournament/1` document: ratings over all games, of each game, and every encounter."""
+    protocol = document["protocol"]
+    notes = (
+        f"{protocol['rounds']} rounds of each pair in each game on {protocol['split']}, temperature "
+        f"{protocol['temperature']}, evaluation seed {protocol['seed']}; 0 Elo is the mean of all players",
+        "given away: share of the value that a solver finds lost, 0 is perfect play "
+        f"({protocol['samples']} plays of each instance)",
+    )
+    tables = [Table(("all games", *_RATINGS[1:5]), tuple(_rating(one) for one in document["overall"]), notes=notes[:1])]
+    for game, ratings in document["games"].items():
+        lost: Mapping[str, Any] = document["exploitability"].get(game, {})
+        rows = tuple((*_rating(one), *_lost(lost.get(one["player"]))) for one in ratings)
+        tables.append(Table((game, *_RATINGS[1:]), rows, notes=notes[1:] if lost else ()))
+    rows = tuple(
+        (
+            one["game"],
+            one["first"],
+            one["second"],
+            _percent(one["score"]),
+            _interval(one["interval"]),
+            str(one["rounds"]),
+            str(one["void"]),
+        )
+        for one in document["encounters"]
+    )
+    return [*tables, Table(_ENCOUNTERS, rows, _ENCOUNTER_ALIGNS)]
+
+
+def _rating(one: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = one["interval"]
+    return (one["player"], f"{one['elo']:.0f}", f"{low:.0f} – {high:.0f}", _percent(one["score"]), str(one["games"]))
+
+
+def _lost(one: Mapping[str, Any] | None) -> tuple[str, str]:
+    return ("", "") if one is None or one["mean"] is None else (_percent(one["mean"]), _interval(one["interval"]))

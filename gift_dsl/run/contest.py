@@ -1,0 +1,206 @@
+# pyright: basic
+"""A tournament of what runs trained, of scripted players and of endpoints; and what each of them gives away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.errors import UsageError
+from gift_dsl.evaluate.exploit import measure_exploitability
+from gift_dsl.evaluate.games import Arena, GamesRequest
+from gift_dsl.evaluate.tournament import Lists, play_tournament
+from gift_dsl.games.minimax import EXACT_CELLS
+from gift_dsl.plan import GamePlan, OpponentPlan, Plan
+from gift_dsl.play.seats import ModelPlayer, Seat, TableGame, model_player
+from gift_dsl.players.make import Services, make_player
+from gift_dsl.players.network import check_endpoint
+from gift_dsl.run.request import Tell
+from gift_dsl.run.seating import table_games
+from gift_dsl.run.subjects import find_device, model_of_run
+
+_SOLVER: Final = "minimax"
+_MODELS: Final = ("openai", "local")
+_LEAST_INSTANCES: Final = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContestRequest:
+    """Who enters, and for what.
+
+    Attributes:
+        plan: whose games, prompts and sampling hold for everybody.
+        runs: whose finished models enter.
+        players: that enter besides: scripted ones, endpoints, local models.
+        games: names of games of the plan.
+        split: of their instances.
+        rounds: of each pair in each game.
+        samples: plays of each instance that a solver looks at; 0: it is not asked.
+    """
+
+    plan: Plan
+    runs: tuple[RunDirectory, ...]
+    players: tuple[OpponentPlan, ...]
+    games: tuple[str, ...]
+    split: Literal["dev", "test"]
+    rounds: int
+    samples: int
+
+
+def play_contest(request: ContestRequest, make_services: Callable[[], Services], tell: Tell) -> dict[str, Any]:
+    """Everybody against everybody, and each against a solver where there is one.
+
+    Returns:
+        A `gift-tournament/1` document, with `contestants`, `protocol` and `exploitability` beside.
+
+    Raises:
+        UsageError: fewer than two contestants, one name twice, or a player that cannot play a game.
+        MachineError: a model, dataset, key or endpoint is missing.
+        LimitReached: of dollars or calls.
+    """
+    games = table_games(request.plan, request.games, request.split)
+    names = [*_run_names(request.runs), *(one.name for one in request.players)]
+    _check(request, names, games)
+    asyncio.run(_check_endpoints(request))
+    tell(f"{len(names)} contestants: {', '.join(names)}; {request.rounds} rounds of each pair in each game")
+    services = make_services()
+    seats = dict(_seats(request, names, services))
+    asked = _games_request(request)
+    stage = request.plan.stages[-1]
+    lists = Lists(seats, games, stage.system_prompt, stage.max_context)
+
+    async def play() -> dict[str, Any]:
+        async with services.network:
+            found = (await play_tournament(lists, asked)).to_json()
+            found["exploitability"] = await _exploitability(lists, request, asked, tell)
+        return found
+
+    document = asyncio.run(play())
+    sources = [str(run.path) for run in request.runs] + [one.type for one in request.players]
+    document["contestants"] = dict(zip(names, sources, strict=True))
+    document["protocol"] = {
+        "split": asked.split,
+        "rounds": asked.rounds,
+        "temperature": asked.temperature,
+        "max_tokens": asked.max_tokens,
+        "seed": asked.seed,
+        "samples": request.samples,
+    }
+    return document
+
+
+def _run_names(runs: Sequence[RunDirectory]) -> list[str]:
+    """Names of the specs where they are different, else with the directories'."""
+    names = [run.plan.runtime.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{name}/{run.path.name}" for name, run in zip(names, runs, strict=True)]
+    return names
+
+
+def _check(request: ContestRequest, names: Sequence[str], games: Mapping[str, TableGame]) -> None:
+    if not games:
+        raise UsageError("there is no game to play")
+    if len(names) < 2:
+        listed = f": there is only `{names[0]}`" if names else ""
+        raise UsageError(f"a tournament needs at least two contestants{listed}; add players with --players")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"`{twice}` enters twice, and results could not be told apart")
+    for player in request.players:
+        for name, game in games.items():
+            if player.type not in (*game.facts.players, *_MODELS):
+                raise UsageError(f"`{player.name}` cannot play {name}; these can: {', '.join(game.facts.players)}")
+
+
+async def _check_endpoints(request: ContestRequest) -> None:
+    asked = [one for one in request.players if one.type == "openai"]
+    urls = {str(request.plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked}
+    await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
+
+
+def _seats(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, Seat]]:
+    for name, run in zip(names, request.runs, strict=False):
+        seat = model_of_run(run, run.plan, "final").seat(services)
+        assert isinstance(seat, ModelPlayer)
+        # as an opponent it keeps the sampling of the tournament
+        yield name, replace(seat, name=name, **_sampling(request.plan))
+    for player in request.players:
+        yield player.name, _local(request, player) if player.type == "local" else make_player(player, services)
+
+
+def _local(request: ContestRequest, player: OpponentPlan) -> ModelPlayer:
+    from gift_dsl.run.stage import load_opponent
+
+    engine = load_opponent(request.plan, player, find_device())
+    params = player.params
+    return model_player(player.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"])
+
+
+def _sampling(plan: Plan) -> dict[str, Any]:
+    sampled = plan.evaluation.final or plan.evaluation
+    return {"temperature": sampled.temperature, "max_tokens": sampled.max_tokens}
+
+
+def _games_request(request: ContestRequest) -> GamesRequest:
+    return GamesRequest(
+        split=request.split,
+        rounds=request.rounds,
+        games=request.games,
+        seed=request.plan.evaluation.seed,
+        **_sampling(request.plan),
+    )
+
+
+# ── what is given away ──
+
+
+def has_solver(game: GamePlan) -> bool:
+    """Whether it is known what perfect play of a game is: matrix games, and boards of at most nine cells."""
+    if game.family == "matrix_games":
+        return True
+    return game.family == "board" and game.params["height"] * game.params["width"] <= EXACT_CELLS
+
+
+async def _exploitability(
+    lists: Lists, request: ContestRequest, asked: GamesRequest, tell: Tell
+) -> dict[str, dict[str, Any]]:
+    """By game and contestant. On boards the other seat is a perfect player's."""
+    if not request.samples:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    perfect = make_player(OpponentPlan(_SOLVER, _SOLVER, {"epsilon": 0.0, "depth": None}))
+    for name in request.games:
+        plan = request.plan.game(name)
+        if not has_solver(plan):
+            continue
+        tell(f"{name}: what {len(lists.contestants)} contestants give away")
+        game = replace(lists.games[name], plan=replace(plan, trainee_seat="any", trainee_role=None))
+        against = {name: _SOLVER} if plan.family == "board" else {}
+        few = replace(
+            asked,
+            games=(name,),
+            rounds=max(min(_LEAST_INSTANCES, asked.rounds), asked.rounds // request.samples),
+            opponents=against,
+        )
+        found[name] = {}
+        for contestant, seat in lists.contestants.items():
+            arena = Arena(seat, {name: game}, {_SOLVER: perfect}, lists.system_prompt, lists.max_context)
+            measured = await measure_exploitability(arena, few, request.samples)
+            found[name][contestant] = measured[name].to_json()
+    return found
+
+
+def named_runs(paths: Sequence[Path], opened: Callable[[Path], RunDirectory]) -> tuple[RunDirectory, ...]:
+    """Runs by their paths, each of them once.
+
+    Raises:
+        UsageError: one is named twice.
+    """
+    seen = {path.resolve(): path for path in paths}
+    if len(seen) < len(paths):
+        raise UsageError("a run is named twice")
+    return tuple(opened(path) for path in paths)
