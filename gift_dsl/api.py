@@ -147,8 +147,15 @@ def compile_spec(
     return check_spec(path, text, sets=sets, only=only).plans()
 
 
-def plan_document(checked: Checked) -> dict[str, Any]:
-    """The document of `gift plan --json`: the first run's numbers at the top, every run below `runs`."""
+def plan_document(checked: Checked, *, difference: float = 0.05, spread: float = 0.03) -> dict[str, Any]:
+    """The document of `gift plan --json`: the first run's numbers at the top, every run below `runs`.
+
+    Args:
+        checked: a spec without errors.
+        difference: of two success rates, in (0, 0.5], that `sample_sizes` counts rounds and seeds for.
+        spread: standard deviation between seeds that it assumes.
+    """
+    from gift_dsl.report.sample_sizes import sample_sizes
     from gift_dsl.spec.render import to_json
 
     runs = [
@@ -159,7 +166,14 @@ def plan_document(checked: Checked) -> dict[str, Any]:
     warnings = to_json(checked.diagnostics)
     first = {key: value for key, value in runs[0].items() if key not in ("id", "choices")} if runs else {}
     name = checked.runs[0].context.spec.name if checked.runs and checked.runs[0].context is not None else None
-    return {"schema": "gift-plan/1", "name": name, **first, "runs": runs if len(runs) > 1 else [], "warnings": warnings}
+    return {
+        "schema": "gift-plan/1",
+        "name": name,
+        **first,
+        "sample_sizes": sample_sizes(checked.runs, difference, spread) if runs else None,
+        "runs": runs if len(runs) > 1 else [],
+        "warnings": warnings,
+    }
 
 
 def plan_against(checked: Checked, against: str) -> dict[str, Any]:

@@ -140,6 +140,12 @@ def plan(
     against: Annotated[
         str | None, typer.Option(metavar="PLAN_OR_RUN", help="Say what differs from an earlier plan or run.")
     ] = None,
+    difference: Annotated[
+        float, typer.Option(min=0.1, max=50, metavar="POINTS", help="Say how many rounds and seeds would show it.")
+    ] = 5.0,
+    spread: Annotated[
+        float, typer.Option(min=0, max=50, metavar="POINTS", help="Standard deviation between seeds, for --difference.")
+    ] = 3.0,
     json: Json = False,
 ) -> None:
     """Show what a run would do and need, before anything is loaded."""
@@ -157,10 +163,10 @@ def plan(
         _compare(checked, against, json)
         return
     if json:
-        _print_json(api.plan_document(checked))
+        _print_json(api.plan_document(checked, difference=difference / 100, spread=spread / 100))
         return
     _tell(checked.diagnostics, checked.sources)
-    typer.echo(plan_text(checked, width=_width()))
+    typer.echo(plan_text(checked, width=_width(), difference=difference / 100, spread=spread / 100))
 
 
 def _width() -> int:

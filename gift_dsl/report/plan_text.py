@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gift_dsl.plan import missing_prints, plan_hash
+from gift_dsl.report.sample_sizes import DEFAULT_DIFFERENCE, DEFAULT_SPREAD, sample_size_lines, sample_sizes
 
 if TYPE_CHECKING:
     from gift_dsl.api import Checked, CheckedRun
@@ -183,11 +184,25 @@ def _others(runs: Sequence[CheckedRun]) -> Iterator[str]:
         yield f"  {run.id}: {counts}, spec {run.compiled.plan.spec_hash[:12]}"
 
 
-def plan_text(checked: Checked, *, width: int = 120) -> str:
-    """The whole text of `gift plan`; not a stable format (use `--json`)."""
+def plan_text(
+    checked: Checked,
+    *,
+    width: int = 120,
+    difference: float = DEFAULT_DIFFERENCE,
+    spread: float = DEFAULT_SPREAD,
+) -> str:
+    """The whole text of `gift plan`; not a stable format (use `--json`).
+
+    Args:
+        checked: a spec without errors.
+        width: of the terminal, in columns.
+        difference: that rounds and seeds are counted for, as `sample_sizes` takes it.
+        spread: between seeds, likewise.
+    """
     first, *others = checked.runs
     lines = [*_others(checked.runs), ""] if others else []
     lines += _run(first, width)
+    lines += sample_size_lines(sample_sizes(checked.runs, difference, spread))
     return "\n".join(piece for line in lines for piece in _wrapped(line, width))
 
 
