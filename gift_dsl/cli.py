@@ -272,7 +272,10 @@ def eval_(
     style: Annotated[str, typer.Option("--format", help="Of the tables: markdown or latex.")] = "markdown",
     json: Json = False,
 ) -> None:
-    """Evaluate a model on games and benchmarks, with intervals; what is finished is not done again."""
+    """Evaluate a model on games and benchmarks.
+
+    Every task is kept once it is finished, and not done again by the same command.
+    """
     from gift_dsl import api
 
     if split not in ("dev", "test"):
@@ -337,7 +340,10 @@ def compare(
     style: Annotated[str, typer.Option("--format", help="Of the table: markdown or latex.")] = "markdown",
     json: Json = False,
 ) -> None:
-    """Say whether runs differ: those that differ only in their seed are one arm; the paper, or arm against arm."""
+    """Say whether runs differ, or put one beside the paper.
+
+    Runs that differ only in their seed are one arm; a verdict on methods needs three seeds an arm.
+    """
     from gift_dsl import api
     from gift_dsl.report.eval_tables import comparison_tables
 
@@ -381,7 +387,10 @@ def tournament(
     style: Annotated[str, typer.Option("--format", help="Of the tables: markdown or latex.")] = "markdown",
     json: Json = False,
 ) -> None:
-    """Let trained models, scripted players and endpoints play each other; ratings with intervals."""
+    """Rate trained models, scripted players and endpoints.
+
+    Everybody plays everybody in every game, on the same instances and from all seats.
+    """
     from gift_dsl import api
     from gift_dsl.report.eval_tables import tournament_tables
 
