@@ -11,6 +11,7 @@ from gift_dsl.compiler import (
     choices,
     composition,
     credit,
+    engine,
     evaluation,
     keys,
     model,
@@ -34,6 +35,7 @@ SHAPE_PASSES: Final[tuple[Pass, ...]] = (
     keys.check,
     evaluation.check,
     model.check,
+    engine.check_sharding,
     pins.check,
 )
 """These need only what a spec says; the others compile compositions, so they run when these find no error."""
@@ -41,6 +43,7 @@ MEANING_PASSES: Final[tuple[Pass, ...]] = (
     budget.check,
     batch.check,
     credit.check,
+    engine.check_temperatures,
     unused.check,
 )
 

@@ -676,6 +676,20 @@ _MEANING: Final[Mapping[str, Code]] = {
         "algorithm: {mini_batch_size: 7}",
         "The hint names numbers that fit.",
     ),
+    "sharding-without-vllm": Code(
+        "error",
+        "Weights are spread over the processes (FSDP, ZeRO-3), and the engine that plays is in the training process. "
+        "Its processes take different numbers of steps and would wait for each other's weights for ever.",
+        "resources: {processes: 2, sharding: fsdp}",
+        "Play with vLLM (`resources.vllm`), or use `sharding: zero2`, which keeps whole weights.",
+    ),
+    "mixed-temperatures": Code(
+        "error",
+        "Games of one stage are sampled at different temperatures. Log-probabilities are those of the sampled "
+        "distribution, and an update needs those of one.",
+        "games: {a: {type: tictactoe, opponents: random, rollout: {sampling: {temperature: 0.7}}}}",
+        "Use one temperature in a stage, or play the games in stages of their own.",
+    ),
     "bf16-weights": Code(
         "error",
         "Weights are stored in bf16 at a learning rate below 1e-5. bf16 has 8 bits of precision: most updates round to "
