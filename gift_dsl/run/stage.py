@@ -34,13 +34,14 @@ from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.players.keys import resolve_key
 from gift_dsl.players.make import Services, host_limits
 from gift_dsl.players.network import Network
-from gift_dsl.players.usage import Budget, Usage
+from gift_dsl.players.usage import Budget
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
 from gift_dsl.run.models import BEST, find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
+from gift_dsl.run.spent import open_budget, read_spent, write_spent
 from gift_dsl.run.trackers import Trackers
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
@@ -101,6 +102,10 @@ class Session:
         with self.stop.leaving() if together else nullcontext():
             yield
 
+    def note_spent(self) -> None:
+        """Write down what this process asked of opponents."""
+        write_spent(self.run, self.state.process_index, self.budget)
+
     def services(self) -> Services:
         """Connections of their own for one event loop; the budget is shared."""
         runtime = self.plan.runtime
@@ -129,9 +134,7 @@ def open_session(run: RunDirectory, stop: Stop) -> Session:
     for record in read_lines(run.metrics):
         last = record
         tokens += record.get("policy_tokens") or 0.0
-    used = {name: Usage.from_json(values) for name, values in last.get("usage", {}).items()}
-    limits = plan.runtime.limits
-    budget = Budget(opponent_usd=limits.get("opponent_usd"), opponent_calls=limits.get("opponent_calls"), used=used)
+    budget = open_budget(run, plan.runtime.limits, state.process_index, state.num_processes)
     return Session(run, plan, state, stop, budget, wall_s=last.get("wall_s", 0.0), policy_tokens=tokens)
 
 
@@ -276,7 +279,7 @@ class _Stage:
             write_shard(self.run_directory, self.index, self.stage.name, step, kept)
 
     def _on_step(self, record: StepRecord) -> None:
-        usage = {name: one.to_json() for name, one in self.session.budget.usages().items()}
+        self.session.note_spent()
         self.session.policy_tokens += record.metrics.get("policy_tokens", 0.0)
         line = {
             "stage_index": self.index,
@@ -284,7 +287,7 @@ class _Stage:
             "step": record.step,
             "wall_s": round(self.session.elapsed_s, 3),
             **record.metrics,
-            "usage": usage,
+            "usage": read_spent(self.run_directory),
         }
         alarms = find_alarms(line, self.history, self.stage)
         self.metrics.append({**line, "alarms": {alarm.name: alarm.message for alarm in alarms}} if alarms else line)
@@ -300,6 +303,7 @@ class _Stage:
         self.run_directory.set_status(_status("running", record.stage, record.step))
 
     def _should_stop(self) -> str | None:
+        self.session.note_spent()
         limits = self.plan.runtime.limits
         hours, tokens = limits.get("wall_hours"), limits.get("policy_tokens")
         if self.session.stop:

@@ -10,6 +10,7 @@ from gift_dsl.artifacts.files import read_object
 from gift_dsl.artifacts.lines import read_lines
 from gift_dsl.plan import Plan, StagePlan, plan_hash
 from gift_dsl.run.progress import duration
+from gift_dsl.run.spent import read_spent
 
 SUMMARY_SCHEMA: Final = "gift-summary/1"
 
@@ -23,7 +24,7 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
     """
     records = list(read_lines(run.metrics))
     last = records[-1] if records else {}
-    usage: Mapping[str, Mapping[str, Any]] = last.get("usage", {})
+    usage = read_spent(run)
     return {
         "schema": SUMMARY_SCHEMA,
         "name": plan.runtime.name,

@@ -96,6 +96,7 @@ def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
             "some space and resume the run"
         ) from error
     finally:
+        session.note_spent()
         if is_last:
             session.state.destroy_process_group()
 
