@@ -1,0 +1,227 @@
+"""`gift compare`: which runs are one arm, what may be compared, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gift_dsl import api
+from gift_dsl.errors import GiftError, MachineError, UsageError
+from gift_dsl.evaluate.paper import paper_rows
+from gift_dsl.report.eval_tables import comparison_tables
+from gift_dsl.report.tables import to_latex, to_markdown
+from gift_dsl.run.arms import arm_hash
+from tests.run.evaluated import examined_run, make_run, plan_of, result_of, rounds_of
+
+SHUFFLED = "games.chain.order=shuffled"
+
+
+def arm(folder, seeds, rate, *sets, **more):
+    """One run a seed, each with its own luck."""
+    return [
+        examined_run(folder, {"arithmetic": rounds_of(rate, f"{rate}/{seed}", **more)}, f"seed={seed}", *sets)
+        for seed in seeds
+    ]
+
+
+# ── arms ──
+
+
+def test_runs_that_differ_only_in_their_seed_are_one_arm(tmp_path):
+    assert arm_hash(plan_of(tmp_path, "seed=1")) == arm_hash(plan_of(tmp_path, "seed=2"))
+    assert arm_hash(plan_of(tmp_path, "seed=1")) != arm_hash(plan_of(tmp_path, "seed=1", SHUFFLED))
+    with pytest.raises(UsageError, match="nothing but their seed"):
+        api.compare(arm(tmp_path, (1, 2), 0.5))
+
+
+def test_where_a_run_was_made_makes_no_arm(tmp_path):
+    assert arm_hash(plan_of(tmp_path)) == arm_hash(plan_of(tmp_path, "output.dir=elsewhere", "resources.threads=2"))
+
+
+def test_arms_are_named_after_what_they_differ_in(tmp_path):
+    document = api.compare([*arm(tmp_path, (1,), 0.2), *arm(tmp_path, (1,), 0.8, SHUFFLED)])
+    assert list(document["arms"]) == ["order=fixed", "order=shuffled"]
+    assert document["differences"] == {
+        "stages[warmup].play.order": ["fixed", "shuffled"],
+        "stages[nested].play.order": ["fixed", "shuffled"],
+    }
+
+
+def test_a_composition_of_another_kind_is_one_difference(tmp_path):
+    mixed = "games.chain={any_of: [arithmetic, tictactoe]}"
+    document = api.compare([*arm(tmp_path, (1,), 0.2), *arm(tmp_path, (1,), 0.8, mixed)])
+    assert document["differences"]["stages[nested].play"] == ["AllOf", "AnyOf"]
+    assert not any(place.startswith("stages[nested].play.") for place in document["differences"])
+
+
+def test_a_seed_twice_in_an_arm_is_one_seed(tmp_path):
+    with pytest.raises(UsageError, match="one seed, not 2"):
+        api.compare([*arm(tmp_path, (1, 1), 0.2), *arm(tmp_path, (1,), 0.8, SHUFFLED)])
+
+
+def test_a_run_named_twice_is_refused(tmp_path):
+    (path,) = arm(tmp_path, (1,), 0.2)
+    with pytest.raises(UsageError, match="named twice"):
+        api.compare([path, path])
+
+
+# ── what is said ──
+
+
+def test_one_run_an_arm_compares_checkpoints_and_says_so(tmp_path):
+    document = api.compare([*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED)])
+    assert document["kind"] == "checkpoints"
+    assert "not of methods" in document["note"]
+    (contrast,) = document["contrasts"]
+    assert contrast["verdict"] == "higher"
+
+
+def test_two_seeds_an_arm_get_no_verdict(tmp_path):
+    document = api.compare([*arm(tmp_path, (1, 2), 0.1), *arm(tmp_path, (1, 2), 0.9, SHUFFLED)])
+    assert document["kind"] == "too few seeds"
+    assert [one["verdict"] for one in document["contrasts"]] == ["refused"]
+    assert document["too_many_voids"] == []
+
+
+def test_three_seeds_an_arm_compare_methods(tmp_path):
+    document = api.compare([*arm(tmp_path, (1, 2, 3), 0.1), *arm(tmp_path, (1, 2, 3), 0.9, SHUFFLED)])
+    assert document["kind"] == "methods"
+    (contrast,) = document["contrasts"]
+    assert contrast["verdict"] == "higher"
+    assert contrast["interval"][0] > 0.5
+
+
+def test_equal_arms_have_no_difference(tmp_path):
+    document = api.compare([*arm(tmp_path, (1, 2, 3), 0.5), *arm(tmp_path, (4, 5, 6), 0.5, SHUFFLED)])
+    assert [one["verdict"] for one in document["contrasts"]] == ["none"]
+
+
+def test_the_measure_may_be_the_score(tmp_path):
+    paths = [*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED)]
+    assert api.compare(paths, measure="score")["contrasts"][0]["difference"] == 0.0
+
+
+def test_the_table_holds_verdicts_protocol_and_arms(tmp_path):
+    document = api.compare([*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED)])
+    (table,) = comparison_tables(document)
+    text = to_markdown(table)
+    assert "order=shuffled against order=fixed" in text
+    assert "success in `final`: 40 rounds of each game on test" in text
+    assert "order=shuffled: 1 run, seed 1" in text
+    assert r"\toprule" in to_latex(table)
+
+
+# ── what is compared ──
+
+
+def test_without_a_final_test_the_end_of_the_last_stage_is_compared(tmp_path):
+    paths = []
+    for rate, sets in ((0.1, ()), (0.9, (SHUFFLED,))):
+        run = make_run(tmp_path, *sets)
+        run.evaluation.mkdir()
+        found = result_of({"arithmetic": rounds_of(rate, str(rate))}, split="dev")
+        (run.evaluation / "nested-after.json").write_text(json.dumps(found))
+        paths.append(run.path)
+    assert api.compare(paths)["source"] == "nested-after"
+
+
+def test_a_stage_may_be_named(tmp_path):
+    paths = [*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED)]
+    with pytest.raises(UsageError, match="no stage `wormup`; it has warmup, nested"):
+        api.compare(paths, stage="wormup")
+    with pytest.raises(MachineError, match="was not evaluated at the end of `warmup`"):
+        api.compare(paths, stage="warmup")
+
+
+def test_runs_that_were_evaluated_differently_are_not_compared(tmp_path):
+    plays = {"arithmetic": rounds_of(0.5, "a")}
+    paths = [examined_run(tmp_path, plays), examined_run(tmp_path, plays, SHUFFLED, temperature=0.5)]
+    with pytest.raises(GiftError, match=r"`temperature` is 1\.0 in .* and 0\.5 in ") as told:
+        api.compare(paths)
+    assert told.value.exit_code == 1
+
+
+def test_other_opponents_are_not_compared(tmp_path):
+    plays = {"tictactoe": rounds_of(0.5, "a")}
+    paths = [
+        examined_run(tmp_path, plays, opponents=["random"]),
+        examined_run(tmp_path, plays, SHUFFLED, opponents=["minimax"]),
+    ]
+    with pytest.raises(GiftError, match=r"`tictactoe` was played differently.*opponents \['random'\]"):
+        api.compare(paths)
+
+
+def test_other_rules_are_not_compared(tmp_path):
+    plays = {"arithmetic": rounds_of(0.5, "a")}
+    paths = [examined_run(tmp_path, plays), examined_run(tmp_path, plays, "games.arithmetic.generate.high=9")]
+    with pytest.raises(GiftError, match="`arithmetic` was played differently"):
+        api.compare(paths)
+
+
+def test_too_many_plays_without_a_result_forbid_a_verdict(tmp_path):
+    paths = [*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED, void=2)]
+    document = api.compare(paths)
+    assert document["too_many_voids"] == ["arithmetic"]
+    assert document["contrasts"][0]["verdict"] == "refused"
+    done = subprocess.run(
+        [sys.executable, "-m", "gift_dsl", "compare", *map(str, paths)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "more than 2 % of the plays of arithmetic have no result" in done.stderr
+    assert "no verdict" in done.stdout
+
+
+@pytest.mark.parametrize(("schema", "said"), [("gift-run/0", "is of no run"), ("gift-run/2", "newer gift")])
+def test_a_run_of_another_version_is_named(tmp_path, schema, said):
+    paths = [*arm(tmp_path, (1,), 0.1), *arm(tmp_path, (1,), 0.9, SHUFFLED)]
+    status = paths[1] / "status.json"
+    status.write_text(json.dumps({**json.loads(status.read_text()), "schema": schema}))
+    with pytest.raises(MachineError, match=said):
+        api.compare(paths)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(MachineError, match="is not a run"):
+        api.compare([*arm(tmp_path, (1,), 0.1), tmp_path])
+
+
+# ── the paper ──
+
+
+def test_a_run_stands_beside_a_row_of_the_paper(tmp_path):
+    path = examined_run(tmp_path, {"tictactoe": rounds_of(0.5, "a")})
+    (path / "eval" / "benchmarks.json").write_text(json.dumps(benchmarks(mmlu=0.25)))
+    document, (table,) = api.compare_with_paper([path], "table2/f+i1/nested")
+    columns = {one["column"]: one for one in document["columns"]}
+    assert (columns["tictactoe"]["paper"], columns["tictactoe"]["ours"]) == (8.0, 50.0)
+    assert (columns["mmlu"]["paper"], columns["mmlu"]["ours"]) == (52.94, 25.0)
+    assert columns["math500"]["ours"] is None
+    assert "-27.94" in to_markdown(table)
+
+
+def benchmarks(**scores):
+    found = {name: {"acc,none": score} for name, score in scores.items()}
+    ends = {name: {"acc,none": [0.2, 0.3]} for name in scores}
+    return {"checkpoints": {"final": {"results": found, "groups": {}, "intervals": ends}}, "subjects": {}}
+
+
+def test_a_printed_average_that_does_not_follow_is_said(tmp_path):
+    path = examined_run(tmp_path, {"tictactoe": rounds_of(0.5, "a")})
+    wrong = [row.key for row in paper_rows() if not row.is_consistent]
+    assert len(wrong) == 2
+    document, (table,) = api.compare_with_paper([path], wrong[0])
+    assert document["printed_avg_follows"] is False
+    assert "does not follow from the row" in to_markdown(table)
+
+
+def test_only_one_run_stands_beside_the_paper(tmp_path):
+    with pytest.raises(UsageError, match="one run"):
+        api.compare_with_paper(arm(tmp_path, (1, 2), 0.5), "table2/F+I1/nested")
+
+
+def test_a_run_without_any_result_of_the_row_is_refused(tmp_path):
+    with pytest.raises(MachineError, match="no final result of anything in the row"):
+        api.compare_with_paper([make_run(tmp_path).path], "table2/F+I1/nested")
