@@ -336,7 +336,8 @@ class _Stage:
         """Before or after the stage; what the stage before found with the same weights is not played again."""
         request = stage_request(self.plan, self.stage)
         path = self.run_directory.evaluation / f"{self.stage.name}-{when}.json"
-        if request is None or path.is_file():
+        # as rank 0 found it: another process may look after rank 0 has written, and would not measure with it
+        if request is None or self.session.team.gather(path.is_file())[0]:
             return
         if when == "before" and self.index and self._copy_before(request, path):
             return
