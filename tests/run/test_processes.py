@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gift_dsl.artifacts.directory import find_runs
-from tests.run.small import SPEC, assert_same, command, metrics, shards, steps
+from tests.run.small import SPEC, assert_same, command, here, metrics, shards, steps
 
 pytestmark = pytest.mark.slow
 
@@ -105,18 +105,19 @@ def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path, finished):
     assert process.returncode == 143
     assert time.monotonic() - start < 5
     wait_until(lambda: not workers(run))
-    finish(command(tmp_path, "--resume"))
-    assert_same(run, finished.run)
+    assert steps(run)[-1][0] == "nested"
+    assert_same(here(tmp_path, mode="resume").run, finished.run)
 
 
 TWO = SPEC.replace("micro_batch_size: 4", "micro_batch_size: 2")
+UNTESTED = TWO.partition("  final:")[0]
 
 
 def test_two_processes_compute_what_one_does(tmp_path):
-    for number in (1, 2):
-        (tmp_path / str(number)).mkdir()
-        finish(command(tmp_path / str(number), "--processes", str(number), text=TWO))
-    one, two = (run_in(tmp_path / str(number)) for number in (1, 2))
+    finish(command(tmp_path, "--processes", "2", text=UNTESTED))
+    two = run_in(tmp_path)
+    (tmp_path / "one").mkdir()
+    one = here(tmp_path / "one", UNTESTED).run
     assert steps(one) == steps(two)
     for mine, other in zip(metrics(one), metrics(two), strict=True):
         assert mine.keys() == other.keys()
@@ -134,7 +135,7 @@ def _texts(run):
 
 
 def test_a_dead_rank_ends_the_others(tmp_path):
-    process = command(tmp_path, "--processes", "2", text=TWO)
+    process = command(tmp_path, "--processes", "2", text=UNTESTED)
     wait_until(lambda: is_at(tmp_path, "nested", 0))
     run = run_in(tmp_path)
     os.kill(max(workers(run)), signal.SIGKILL)
@@ -144,7 +145,7 @@ def test_a_dead_rank_ends_the_others(tmp_path):
 
 
 def test_the_ranks_of_a_launcher_run_all_stages(tmp_path):
-    (tmp_path / "spec.yaml").write_text(TWO, encoding="utf-8")
+    (tmp_path / "spec.yaml").write_text(UNTESTED, encoding="utf-8")
     words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
     process = subprocess.run(
         [sys.executable, *words, "-m", "gift_dsl", "run", "spec.yaml", "--processes", "2"],
@@ -191,5 +192,9 @@ def test_nobody_is_called_while_a_run_goes_on(tmp_path):
     path = os.pathsep.join([str(blocked), str(Path(__file__).parents[2])])
     calls = tmp_path / "calls"
     short = SPEC.replace("steps: 4", "steps: 1").partition("evaluation:")[0]
-    finish(command(tmp_path, text=short, environment={"PYTHONPATH": path, "CALLS": str(calls)}))
+    environment = {"PYTHONPATH": path, "CALLS": str(calls)}
+    finish(command(tmp_path, text=short, environment=environment))
     assert not calls.exists(), calls.read_text(encoding="utf-8")
+    call = "import socket; socket.socket().connect(('192.0.2.1', 80))"
+    subprocess.run([sys.executable, "-c", call], env={**os.environ, **environment}, capture_output=True, check=False)
+    assert calls.read_text(encoding="utf-8") == "('192.0.2.1', 80)\n", "a call would have been noticed"
