@@ -88,6 +88,10 @@ def _interval(ends: Sequence[float]) -> str:
 _CONTRAST: Final = ("game", "arms", "means %", "difference", "95 % interval", "p", "pairs", "verdict")
 _CONTRAST_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", *_NUMBERS[:5], "left")
 _MOST_DIFFERENCES: Final = 12
+_NO_CONTROL: Final = (
+    "no arm is a control (`reward: format_only`): part of a difference on benchmarks may be what was learned of the "
+    "form of answers"
+)
 
 
 def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
@@ -95,7 +99,8 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
 
     Differences and intervals are in points; p-values are corrected for the number of games and pairs of arms.
     """
-    rows = tuple(_contrast(one) for one in document["contrasts"])
+    benchmarks: Sequence[Mapping[str, Any]] = document["benchmarks"]
+    rows = tuple(_contrast(one) for one in (*document["contrasts"], *benchmarks))
     arms = [_arm(name, runs) for name, runs in document["arms"].items()]
     differences = [f"{place}: {' / '.join(values)}" for place, values in document["differences"].items()]
     more = len(differences) - _MOST_DIFFERENCES
@@ -105,6 +110,8 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
         f"{document['measure']} in `{document['source']}`: {protocol['rounds']} rounds of each game on "
         f"{protocol['split']}, temperature {protocol['temperature']}, evaluation seed {protocol['seed']}",
         *arms,
+        *(f"{name} is a control: it is rewarded for the form of its answers alone" for name in document["controls"]),
+        *([_NO_CONTROL] if benchmarks and not document["controls"] else []),
         "the arms differ in:",
         *differences[:_MOST_DIFFERENCES],
         *([f"and {more} more places (--json)"] if more > 0 else []),

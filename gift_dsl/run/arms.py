@@ -13,6 +13,7 @@ from gift_dsl.artifacts.files import read_object
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.evaluate.compare import MAX_DROPPED, Comparison, Measure, RunScores, compare, run_scores
 from gift_dsl.plan import Plan, digest, to_json
+from gift_dsl.run.arms_benchmarks import compare_benchmarks, control_arms
 
 _ARM: Final = "gift-arm/1"
 _SHOWN: Final = 3
@@ -61,7 +62,8 @@ def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: 
             at the end of the last stage.
 
     Returns:
-        A `gift-comparison/1` document with `arms`, `differences`, `source` and `protocol` beside.
+        A `gift-comparison/1` document with `arms`, `differences`, `source` and `protocol` beside, `benchmarks` (more
+        contrasts, of mean scores) where all runs were asked some, and `controls`, the arms that only learn the form.
 
     Raises:
         UsageError: one arm only, a seed twice in an arm, or a stage that a run does not have.
@@ -73,6 +75,7 @@ def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: 
     found = compare(scores, measure=measure)
     document = found.to_json()
     document["source"], document["protocol"] = arms.source, dict(arms.protocol)
+    document["benchmarks"], document["controls"] = _benchmarks(arms, stage)
     document["arms"] = {
         name: [{"run": str(one.run.path), "seed": one.plan.seed, "run_id": one.plan.runtime.run_id} for one in runs]
         for name, runs in arms.runs.items()
@@ -80,6 +83,13 @@ def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: 
     document["differences"] = {place: list(values) for place, values in arms.differences.items()}
     document["too_many_voids"] = too_many_voids(found)
     return document
+
+
+def _benchmarks(arms: Arms, stage: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Contrasts on benchmarks, which are asked after the last stage only, and the names of control arms."""
+    runs = {name: [(one.run, one.plan) for one in members] for name, members in arms.runs.items()}
+    controls = control_arms({name: [plan for _, plan in members] for name, members in runs.items()})
+    return (compare_benchmarks(runs) if stage is None else []), controls
 
 
 def too_many_voids(found: Comparison) -> list[str]:

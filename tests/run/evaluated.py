@@ -86,6 +86,20 @@ def examined_run(folder, plays, *sets, opponents=(), text=SPEC, **protocol):
     return run.path
 
 
+def answered(path, name, values, **protocol):
+    """What the benchmarks of a run leave, as far as a comparison reads it: a score of each item, None where void."""
+    folder = path / "eval" / "benchmarks" / "final"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = (
+        {"task": name, "doc_id": index, "doc_hash": f"h{index}", "filter": "none", "metrics": ["acc"], "acc": value}
+        for index, value in enumerate(values)
+    )
+    (folder / f"samples_{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {"results": {}, "groups": {}, "intervals": {}, "protocols": {name: {"max_tokens": 600, **protocol}}}
+    document = {"checkpoints": {"final": found}, "subjects": {}}
+    (path / "eval" / "benchmarks.json").write_text(json.dumps(document))
+
+
 @contextmanager
 def serving(reply):
     """A chat API in a thread of its own, for code that has its own event loop."""

@@ -14,7 +14,7 @@ from gift_dsl.evaluate.paper import paper_rows
 from gift_dsl.report.eval_tables import comparison_tables
 from gift_dsl.report.tables import to_latex, to_markdown
 from gift_dsl.run.arms import arm_hash
-from tests.run.evaluated import examined_run, make_run, plan_of, result_of, rounds_of
+from tests.run.evaluated import answered, examined_run, make_run, plan_of, result_of, rounds_of
 
 SHUFFLED = "games.chain.order=shuffled"
 
@@ -186,6 +186,58 @@ def test_a_run_of_another_version_is_named(tmp_path, schema, said):
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(MachineError, match="is not a run"):
         api.compare([*arm(tmp_path, (1,), 0.1), tmp_path])
+
+
+# ── benchmarks ──
+
+
+def two(folder, *sets):
+    return [*arm(folder, (1,), 0.5), *arm(folder, (1,), 0.5, *(sets or (SHUFFLED,)))]
+
+
+def test_benchmarks_are_compared_item_by_item(tmp_path):
+    paths = two(tmp_path)
+    answered(paths[0], "mmlu", [0.0] * 30 + [1.0] * 10)
+    answered(paths[1], "mmlu", [1.0] * 40)
+    (contrast,) = api.compare(paths)["benchmarks"]
+    assert contrast["game"] == "benchmark/mmlu"
+    assert contrast["means"] == [0.25, 1.0]
+    assert contrast["verdict"] == "higher"
+
+
+def test_items_without_an_answer_are_left_out_of_both(tmp_path):
+    paths = two(tmp_path)
+    answered(paths[0], "mmlu", [None] + [0.0] * 99)
+    answered(paths[1], "mmlu", [1.0] * 100)
+    (contrast,) = api.compare(paths)["benchmarks"]
+    assert (contrast["pairs"], contrast["dropped"]) == (99, 1)
+
+
+def test_benchmarks_that_were_asked_differently_are_not_compared(tmp_path):
+    paths = two(tmp_path)
+    answered(paths[0], "mmlu", [1.0] * 9)
+    answered(paths[1], "mmlu", [1.0] * 9, max_tokens=1024)
+    with pytest.raises(GiftError, match=r"`mmlu` was asked differently.*`max_tokens` is 600 in .* and 1024 in "):
+        api.compare(paths)
+
+
+def test_benchmarks_of_one_arm_alone_are_no_comparison(tmp_path):
+    paths = two(tmp_path)
+    answered(paths[0], "mmlu", [1.0] * 9)
+    assert api.compare(paths)["benchmarks"] == []
+
+
+def test_a_control_arm_is_named_and_its_want_is_said(tmp_path):
+    for name, sets, said in (
+        ("control", ("stages[nested].reward=format_only",), "reward=format_only is a control"),
+        ("none", (), "no arm is a control"),
+    ):
+        (tmp_path / name).mkdir()
+        paths = two(tmp_path / name, *sets)
+        for path in paths:
+            answered(path, "mmlu", [1.0, 0.0] * 5)
+        (table,) = comparison_tables(api.compare(paths))
+        assert said in to_markdown(table)
 
 
 # ── the paper ──
