@@ -221,5 +221,9 @@ def _disk(plan: Plan, disk_gib: float | None) -> list[str]:
         return [f"{place} cannot be written"]
     free = shutil.disk_usage(place).free / _GIB
     if disk_gib is not None and free < disk_gib:
-        return [f"{place} has {free:.1f} GiB free, and the run is estimated to need {disk_gib:.1f} GiB"]
+        return [f"{place} has {_size(free)} free, and the run is estimated to need {_size(disk_gib)}"]
     return []
+
+
+def _size(gib: float) -> str:
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"

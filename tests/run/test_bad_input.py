@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +99,11 @@ def test_a_missing_column_is_named_with_those_that_there_are(tmp_path):
     (tmp_path / "rows.jsonl").write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
     said = refusal(tmp_path, asked("{source: ./rows.jsonl}"))
     assert "game `facts`: the dataset has no column `question`; it has: answer, problem" in said
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    assert f"{tmp_path} has 1 MiB free, and the run is estimated to need " in refusal(tmp_path, SPEC)
 
 
 FULL = {
