@@ -7,6 +7,7 @@ rank fails it ends, and its launcher ends the others: that is what launchers are
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -29,6 +30,11 @@ def given_processes() -> int | None:
     return int(os.environ["WORLD_SIZE"]) if is_given() else None
 
 
+def _end_group(state: Any) -> None:
+    """At the very end: the runs of a sweep share it."""
+    state.destroy_process_group()
+
+
 class GivenRanks:
     """This process among those of a launcher.
 
@@ -42,6 +48,10 @@ class GivenRanks:
 
         self.signals, self.state = signals, join_ranks()
         self._broken = False
+        if not self.is_main:  # what rank 0 prints is the output of all
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+        atexit.unregister(_end_group)
+        atexit.register(_end_group, self.state)
 
     @property
     def is_main(self) -> bool:
@@ -53,15 +63,17 @@ class GivenRanks:
     def perform(self, run: RunDirectory, what: str) -> int:
         """One stage, by all ranks."""
         self._told((str(run.path), what, 0))
+        self._broken = True  # until it is known that the others do not wait in another exchange than that of `dismiss`
         code = self._perform(run, what)
-        self._broken = code not in (0, STOPPED)  # the others may wait in another exchange than that of `dismiss`
+        self._broken = code not in (0, STOPPED)
+        if self._broken:
+            atexit.unregister(_end_group)  # which may wait for the others
         return code
 
     def dismiss(self, run: RunDirectory | None, code: int) -> None:
         """Tell the others that there is nothing more to do."""
         if not self._broken:
             self._told((None if run is None else str(run.path), None, code))
-            self.state.destroy_process_group()
 
     # ── the others ──
 
@@ -70,12 +82,12 @@ class GivenRanks:
         while True:
             path, what, code = self._told(None)
             if what is None:
-                self.state.destroy_process_group()
                 if path is None:
                     raise SystemExit(code)
                 return RunOutcome(open_run(Path(path)), code, None)
             code = self._perform(open_run(Path(path)), what)
             if code not in (0, STOPPED):
+                atexit.unregister(_end_group)
                 raise SystemExit(code)
 
     def _told(self, message: Any) -> Any:

@@ -148,7 +148,7 @@ def test_the_ranks_of_a_launcher_run_all_stages(tmp_path):
     (tmp_path / "spec.yaml").write_text(UNTESTED, encoding="utf-8")
     words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
     process = subprocess.run(
-        [sys.executable, *words, "-m", "gift_dsl", "run", "spec.yaml", "--processes", "2"],
+        [sys.executable, *words, "-m", "gift_dsl", "run", "spec.yaml", "--processes", "2", "--json"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
@@ -160,6 +160,7 @@ def test_the_ranks_of_a_launcher_run_all_stages(tmp_path):
     run = run_in(tmp_path)
     assert run.status.state == "done"
     assert steps(run)[-1] == ("nested", 3)
+    assert json.loads(process.stdout)["totals"]["steps"] == 6, "one summary, that of rank 0"
     assert process.stderr.count("nested 4/4  return ") == 1
 
 
