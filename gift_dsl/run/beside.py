@@ -1,4 +1,3 @@
-# pyright: basic
 """A run of ours beside a printed row of the GIFT paper."""
 
 from __future__ import annotations

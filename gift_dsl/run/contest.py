@@ -1,4 +1,3 @@
-# pyright: basic
 """A tournament of what runs trained, of scripted players and of endpoints; and what each of them gives away."""
 
 from __future__ import annotations

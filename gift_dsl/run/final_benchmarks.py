@@ -1,4 +1,3 @@
-# pyright: basic
 """The benchmarks of a run, after its final test: for the same checkpoints, and for the subjects that the spec names.
 
 eval/benchmarks.json          `gift-final-benchmarks/1`: by checkpoint, then by subject

@@ -687,7 +687,9 @@ _MEANING: Final[Mapping[str, Code]] = {
         "error",
         "Games of one stage are sampled at different temperatures. Log-probabilities are those of the sampled "
         "distribution, and an update needs those of one.",
-        "games: {a: {type: tictactoe, opponents: random, rollout: {sampling: {temperature: 0.7}}}}",
+        "games:\n  cool: {type: tictactoe, opponents: random, rollout: {sampling: {temperature: 0.7}}}\n"
+        "  warm: {type: tictactoe, opponents: random}\n"
+        "stages: [{name: play, type: grpo, play: {all_of: [cool, warm]}, until: {steps: 10}}]",
         "Use one temperature in a stage, or play the games in stages of their own.",
     ),
     "bf16-weights": Code(
