@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -297,13 +299,33 @@ def eval_(
         tell=_say,
     )
     path, text = _read(target)
-    document = api.evaluate(path, text, options)
+    with _interruptible("what is finished is kept, and the same command goes on from there"):
+        document = api.evaluate(path, text, options)
     if json:
         _print_json(document)
         return
     from gift_dsl.report.eval_tables import eval_tables
 
     _print_tables(eval_tables(document), style)
+
+
+@contextmanager
+def _interruptible(kept: str) -> Generator[None]:
+    """Ctrl-C and SIGTERM end a command with the code of the design and a line that says what is lost."""
+    import signal
+
+    def stop(number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        typer.echo(f"\ngift: interrupted; {kept}", err=True)
+        raise typer.Exit(128 + int(number)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _names(given: list[str] | None) -> list[str]:
@@ -407,7 +429,8 @@ def tournament(
         only=only or (),
         tell=_say,
     )
-    document = api.tournament(targets, options)
+    with _interruptible("nothing was written"):
+        document = api.tournament(targets, options)
     if out is not None:
         api.write_document(out, document)
     if json:

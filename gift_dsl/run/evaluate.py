@@ -164,7 +164,10 @@ class _Work:
         self.tell(f"{name}: {asked.rounds} rounds on {asked.split}{' as a chain' if chains else ''}")
         seat = self.examinee.seat(services)
         examiner = Examiner(plan, seat, services, self._load, lambda: seat)  # pyright: ignore[reportArgumentType]
+        progress = LineProgress(self.tell)
+        examiner.on_progress = lambda what, done, total: progress(Progress(what, done, total, "rounds"))
         result = examiner.measure(plan.stages[-1], asked, Team())
+        progress.end_line()
         write_result(kept, result, {"digest": key})
         for score in result.scores:
             total = score.total
@@ -224,7 +227,7 @@ class _Work:
             judges=find_judges(plan, self.request.judges, services),
             output=self.request.tasks / "benchmarks",
         )
-        progress = BenchmarkProgress(self.tell)
+        progress = LineProgress(self.tell)
 
         async def ask() -> dict[str, Any]:
             async with services.network:
@@ -293,8 +296,8 @@ def _final_opponents(plan: Plan) -> dict[str, str]:
     return {} if final is None else {game: str(name) for game, name in final.opponents.items()}
 
 
-class BenchmarkProgress:
-    """How far benchmarks are: a line that is written over on a terminal, else a line each tenth of the way.
+class LineProgress:
+    """How far a task is: a line that is written over on a terminal, else a line each tenth of the way.
 
     Args:
         tell: says a line.
@@ -308,7 +311,7 @@ class BenchmarkProgress:
     def __call__(self, progress: Progress) -> None:
         """Called from several threads; a line more or less does not matter."""
         if progress.step == "finished":
-            self._end_line()
+            self.end_line()
             self._tell(f"{progress.benchmark}: done")
             return
         tenth = 10 * progress.done // max(1, progress.total)
@@ -320,7 +323,8 @@ class BenchmarkProgress:
             self._tell(said)
         self._last = (progress.benchmark, progress.step, tenth)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
+        """What is said next begins a line."""
         if self._is_terminal and self._last[0]:
             sys.stderr.write("\r\x1b[K")
             self._last = ("", "", -1)

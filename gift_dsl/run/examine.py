@@ -18,6 +18,7 @@ from gift_dsl.evaluate.games import (
     Arena,
     GamesRequest,
     GamesResult,
+    OnProgress,
     chains_of,
     evaluate_games,
     final_request,
@@ -54,6 +55,7 @@ class Examiner:
     ) -> None:
         self.plan, self.policy, self.services, self.load_model = plan, policy, services, load_model
         self.start = start
+        self.on_progress: OnProgress | None = None
 
     def measure(self, stage: StagePlan, request: GamesRequest, team: Team) -> GamesResult:
         """What the policy can do now, measured by all processes together."""
@@ -75,7 +77,7 @@ class Examiner:
 
     async def _play(self, arena: Arena, request: GamesRequest) -> GamesResult:
         async with self.services.network:
-            return await evaluate_games(arena, request)
+            return await evaluate_games(arena, request, self.on_progress)
 
     def _players(self, games: tuple[str, ...], request: GamesRequest) -> Mapping[str, Seat | Choice]:
         names = dict.fromkeys((*seated_names(self.plan, games), *request.opponents.values()))

@@ -14,7 +14,7 @@ from gift_dsl.artifacts.files import json_text, safe_name, write_whole
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest, evaluate_benchmarks
 from gift_dsl.evaluate.harness import Share
 from gift_dsl.plan import Plan
-from gift_dsl.run.evaluate import BenchmarkProgress, benchmarks_request, find_judges
+from gift_dsl.run.evaluate import LineProgress, benchmarks_request, find_judges
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import BENCHMARKS
 from gift_dsl.run.stage import Session
@@ -76,7 +76,7 @@ def _ask(session: Session, examinee: Examinee, progress: StageProgress) -> dict[
     async def ask() -> dict[str, Any]:
         async with services.network:
             subject = examinee.asked(services)
-            found = await evaluate_benchmarks(subject, request, BenchmarkProgress(progress.note, plain=True))
+            found = await evaluate_benchmarks(subject, request, LineProgress(progress.note, plain=True))
         return found.to_json()
 
     return asyncio.run(ask())
