@@ -220,7 +220,8 @@ def run(
     _tell(checked.diagnostics, checked.sources)
     if not checked.ok:
         raise typer.Exit(SpecError.exit_code)
-    if not checked.fragment and not resume:
+    is_first = os.environ.get("RANK", "0") == "0"  # under a launcher there are several of us
+    if not checked.fragment and not resume and is_first:
         typer.echo(plan_text(checked, width=_width()), err=True)
     options = api.RunOptions(
         sets=given,
