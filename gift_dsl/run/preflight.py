@@ -93,6 +93,7 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
         MachineError: with one line for everything that is missing.
     """
     checks: list[Callable[[Plan], Iterator[str]]] = [
+        _sharding,
         _model,
         missing_trackers,
         _opponent_models,
@@ -105,6 +106,13 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
     problems += _disk(plan, disk_gib)
     if problems:
         raise _not_ready(problems)
+
+
+def _sharding(plan: Plan) -> Iterator[str]:
+    """The memory estimate knows how weights are spread; the trainer does not hand it on yet."""
+    sharding = plan.runtime.resources["sharding"]
+    if sharding != "none":
+        yield f"`resources.sharding: {sharding}` is planned with but not built yet: train with `sharding: none`"
 
 
 def _opponent_models(plan: Plan) -> Iterator[str]:

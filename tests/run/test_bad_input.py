@@ -91,6 +91,11 @@ def asked(dataset):
     )
 
 
+def test_sharding_that_no_trainer_uses_yet_is_refused(tmp_path):
+    said = refusal(tmp_path, SPEC, sets=["resources.sharding=zero2"])
+    assert "`resources.sharding: zero2` is planned with but not built yet" in said
+
+
 def test_a_missing_dataset_is_named(tmp_path):
     assert "./rows.jsonl does not exist" in refusal(tmp_path, asked("{source: ./rows.jsonl}"))
 
