@@ -18,7 +18,7 @@ class StageProgress:
 
     Args:
         stage: its name.
-        total: steps at most.
+        total: steps at most; 0 for a work without steps, which has no bar.
         done: steps that were done before this session.
         shown: False on every process but one.
     """
@@ -28,7 +28,7 @@ class StageProgress:
         self._first, self._started = done, time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
-        if shown and self._console.is_terminal:
+        if shown and total and self._console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
             self._bar = Progress(*columns, TextColumn("{task.fields[said]}"), console=self._console)
             self._task = self._bar.add_task(stage, total=total, completed=done, said="")
