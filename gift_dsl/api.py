@@ -826,9 +826,19 @@ def _services_maker(plan: Plan) -> Callable[[], Services]:
 def compare(
     runs: Sequence[Path], *, measure: Literal["success", "score"] = "success", stage: str | None = None
 ) -> dict[str, Any]:
-    """What may be said of runs: a `gift-comparison/1` document. Raises as `run.arms.compare_runs`."""
-    from gift_dsl.run.arms import compare_runs
+    """What may be said of runs, or of results of `evaluate` (files): a `gift-comparison/1` document.
 
+    Raises:
+        UsageError: runs and files together, or `stage` with files; and as `run.arms.compare_runs`.
+        MachineError, GiftError: as `run.arms.compare_runs`.
+    """
+    from gift_dsl.run.arms import compare_evaluations, compare_runs
+
+    files = [path for path in runs if path.is_file()]
+    if files:
+        if len(files) < len(runs) or stage is not None:
+            raise UsageError("evaluations are compared with evaluations: runs and --stage do not go with them")
+        return compare_evaluations(files, measure=measure)
     return compare_runs(runs, measure=measure, stage=stage)
 
 

@@ -352,7 +352,7 @@ def _print_tables(tables: Any, style: str) -> None:
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, or files of `gift eval`.")],
     measure: Annotated[str, typer.Option(help="success, or score, in which a draw has its worth.")] = "success",
     stage: Annotated[
         str | None, typer.Option(metavar="NAME", help="Compare at the end of this stage, on dev, not the final test.")

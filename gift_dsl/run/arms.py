@@ -14,6 +14,7 @@ from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.evaluate.compare import MAX_DROPPED, Comparison, Measure, RunScores, compare, run_scores
 from gift_dsl.plan import Plan, digest, to_json
 from gift_dsl.run.arms_benchmarks import compare_benchmarks, control_arms
+from gift_dsl.run.evaluate import read_eval
 
 _ARM: Final = "gift-arm/1"
 _SHOWN: Final = 3
@@ -83,6 +84,62 @@ def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: 
     document["differences"] = {place: list(values) for place, values in arms.differences.items()}
     document["too_many_voids"] = too_many_voids(found)
     return document
+
+
+def compare_evaluations(paths: Sequence[Path], *, measure: Measure = "success") -> dict[str, Any]:
+    """What may be said of checkpoints that `gift eval` measured, each an arm of its own.
+
+    Args:
+        paths: `gift-eval/1` files.
+        measure: rate of success, or mean score with draws.
+
+    Returns:
+        As `compare_runs`; `differences` holds who was evaluated.
+
+    Raises:
+        UsageError: fewer than two of them, or one twice.
+        MachineError: a file is no evaluation of this version.
+        GiftError: they were evaluated differently.
+    """
+    files = _distinct(paths)
+    if len(files) < 2:
+        raise UsageError("a comparison needs at least two evaluations")
+    documents = [read_eval(path) for path in files]
+    first = documents[0]
+    for path, other in zip(files, documents, strict=True):
+        for name in first["games"].keys() & other["games"].keys():
+            one, two = first["games"][name]["opponents"], other["games"][name]["opponents"]
+            if one != two:
+                raise GiftError(f"`{name}` was played against {one} in {files[0]} and against {two} in {path}")
+        _check_protocol((str(files[0]), first["protocol"]), (str(path), other["protocol"]))
+    labels = _file_labels(files, documents)
+    found = compare(
+        {
+            label: [run_scores(label, one["seed"], _samples(one["plays"]))]
+            for label, one in zip(labels, documents, strict=True)
+        },
+        measure=measure,
+    )
+    return found.to_json() | {
+        "source": "eval",
+        "protocol": first["protocol"],
+        "benchmarks": [],
+        "controls": [],
+        "arms": {
+            label: [{"run": str(path), "seed": one["seed"], "run_id": ""}]
+            for label, path, one in zip(labels, files, documents, strict=True)
+        },
+        "differences": {"subject": [f"{one['subject']['kind']} {one['subject']['source']}" for one in documents]},
+        "too_many_voids": too_many_voids(found),
+    }
+
+
+def _file_labels(files: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who was evaluated, where these names are different; else the names of the files."""
+    names = [str(one["subject"]["name"]) for one in documents]
+    if len(set(names)) < len(names):
+        names = [path.stem for path in files]
+    return names if len(set(names)) == len(names) else [str(path) for path in files]
 
 
 def _benchmarks(arms: Arms, stage: str | None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -197,12 +254,13 @@ def _renamed(one: ComparedRun) -> ComparedRun:
 
 
 def _scores_of(one: ComparedRun) -> RunScores:
-    samples = (
-        {"game": "", "label": play["label"], "chain": play["chain"], **sample}
-        for play in one.scores["plays"]
-        for sample in play["rounds"]
-    )
-    return run_scores(one.run.path.name, one.plan.seed, samples)
+    return run_scores(one.run.path.name, one.plan.seed, _samples(one.scores["plays"]))
+
+
+def _samples(plays: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for play in plays:
+        for sample in play["rounds"]:
+            yield {"game": "", "label": play["label"], "chain": play["chain"], **sample}
 
 
 # ── may they be compared ──
@@ -216,16 +274,22 @@ def _check_protocols(runs: Sequence[ComparedRun]) -> None:
     """
     first = runs[0]
     for other in runs[1:]:
-        for key, value in first.scores["protocol"].items():
-            told = other.scores["protocol"].get(key)
-            if told != value:
-                raise GiftError(
-                    f"these runs were evaluated differently, so they cannot be compared: `{key}` is {value} in "
-                    f"{first.run.path} and {told} in {other.run.path}"
-                )
+        places = (str(first.run.path), first.scores["protocol"]), (str(other.run.path), other.scores["protocol"])
+        _check_protocol(*places)
         for name in first.scores["games"]:
             if name in other.scores["games"]:
                 _check_game(name, first, other)
+
+
+def _check_protocol(first: tuple[str, Mapping[str, Any] | None], other: tuple[str, Mapping[str, Any] | None]) -> None:
+    (here, mine), (there, theirs) = first, other
+    for key, value in (mine or {}).items():
+        told = (theirs or {}).get(key)
+        if told != value:
+            raise GiftError(
+                f"these were evaluated differently, so they cannot be compared: `{key}` is {value} in {here} and "
+                f"{told} in {there}"
+            )
 
 
 def _check_game(name: str, first: ComparedRun, other: ComparedRun) -> None:

@@ -14,7 +14,7 @@ from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.engines.tiny import build_tiny
 from gift_dsl.errors import GiftError, MachineError, SpecError, UsageError
 from gift_dsl.players.make import Services
-from gift_dsl.report.eval_tables import eval_tables
+from gift_dsl.report.eval_tables import comparison_tables, eval_tables
 from gift_dsl.report.tables import to_latex, to_markdown
 from gift_dsl.run.drive import _work
 from gift_dsl.run.final_benchmarks import run_benchmarks
@@ -224,6 +224,23 @@ def test_a_dead_endpoint_is_named_before_a_model_is_loaded(tmp_path):
     )
     with pytest.raises(MachineError, match=r"nobody answers at 127\.0\.0\.1:9"):
         evaluate(spec, rounds=2)
+
+
+def test_two_evaluations_are_compared_as_checkpoints(own, tmp_path):
+    files = [tmp_path / f"{name}.json" for name in ("dev", "again", "fewer")]
+    for file, rounds in zip(files, (6, 6, 4), strict=True):
+        evaluate(own.path, rounds=rounds, games=("tictactoe",), out=file)
+    document = api.compare(files[:2])
+    assert (document["kind"], document["source"], list(document["arms"])) == ("checkpoints", "eval", ["dev", "again"])
+    assert [one["verdict"] for one in document["contrasts"]] == ["none"]
+    (table,) = comparison_tables(document)
+    assert "again against dev" in to_markdown(table)
+    with pytest.raises(GiftError, match=r"evaluated differently.*`rounds` is 6 in .* and 4 in "):
+        api.compare(files)
+    with pytest.raises(UsageError, match="runs and --stage do not go with them"):
+        api.compare([files[0], own.path])
+    with pytest.raises(MachineError, match="no evaluation of this version"):
+        api.compare([files[0], own.plan_file])
 
 
 # ── bad input ──
