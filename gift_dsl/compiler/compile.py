@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gift_dsl.compiler import evaluation, model, unused
@@ -14,7 +15,8 @@ from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
 from gift_dsl.compiler.stages import compile_stage
 from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
-from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec
+from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec, PoolOpponent, SnapshotOpponent
+from gift_dsl.spec.models.spec import Spec
 
 
 @frozen
@@ -56,11 +58,22 @@ def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
         for name, item in spec.opponents.items()
     ]
     seated = {name for game in context.games.values() for name in _names(game.spec.opponents)}
-    for name in sorted(seated - set(spec.opponents)):
+    for name in sorted((seated | set(_named_elsewhere(spec))) - set(spec.opponents)):
         found = context.opponent(name)
         if found is not None:
             plans.append(OpponentPlan(name, found.type, _params(found)))
     return tuple(plans)
+
+
+def _named_elsewhere(spec: Spec) -> Iterator[str]:
+    """Opponents of the final evaluation, members of pools, and who plays before there is a snapshot."""
+    final = spec.evaluation.final
+    yield from (() if final is None else (final.opponents or {}).values())
+    for opponent in spec.opponents.values():
+        if isinstance(opponent, PoolOpponent):
+            yield from (one if isinstance(one, str) else one.opponent for one in opponent.members)
+        elif isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
+            yield opponent.first
 
 
 def _names(given: str | list[str] | dict[str, str] | None) -> list[str]:

@@ -152,6 +152,19 @@ def test_rounds_are_those_of_the_plan_unless_given(tmp_path):
     assert evaluate(write_spec(tmp_path), games=("arithmetic",))["games"]["arithmetic"]["rounds"] == 8
 
 
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ("evaluation.final.opponents={tictactoe: minimax}",),
+        ("opponents.some={type: pool, members: [minimax]}", "games.tictactoe.opponents=some"),
+        ("opponents.old={type: snapshot, first: minimax}", "games.tictactoe.opponents=old"),
+    ],
+)
+def test_types_that_need_no_field_play_wherever_they_are_named(tmp_path, sets):
+    found = evaluate(write_spec(tmp_path), rounds=2, games=("tictactoe",), sets=sets)
+    assert found["games"]["tictactoe"]["counts"]["success"] == 0, "nobody beats a perfect player"
+
+
 def test_our_benchmarks_are_asked_of_a_model_folder(model, rows, tmp_path):
     names = ("math500", "mmlu", "mmlu_pro", "social_iqa", "commongen")
     found = evaluate(
