@@ -157,7 +157,7 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
 
 
 def slots(number: int) -> Any:
-    """A `datasets.Dataset` of one row a step, whose `prompt` is the number of the step: all that TRL is to know."""
+    """Make a `datasets.Dataset` of one row a step; its `prompt`, the number of the step, is all that TRL is to know."""
     import datasets as library  # pyright: ignore[reportMissingTypeStubs]
 
     datasets: Any = library
