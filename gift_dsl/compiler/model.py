@@ -85,7 +85,9 @@ def check(context: Context) -> Iterator[Diagnostic]:
         yield context.finding("no-effect", message, ("model", "revision"), severity="warning", at_key=True)
     if model.source is not None and model.source != "tiny" and not is_local(model.source) and model.revision is None:
         message = f"model {model.source} is not pinned to a commit (`model.revision`)"
-        yield context.finding("unpinned", message, ("model", "source"), severity="warning")
+        is_beside = (context.folder / model.source).is_dir()
+        hint = f"for the folder of this name beside the spec, write `./{model.source}`" if is_beside else None
+        yield context.finding("unpinned", message, ("model", "source"), severity="warning", hint=hint)
     if model.weights == "bf16" and model.lora is None:
         yield from _rates(context)
     yield from _targets(context)

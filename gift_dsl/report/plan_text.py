@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gift_dsl.plan import missing_prints, plan_hash
+from gift_dsl.plan import FilePrint, missing_prints, plan_hash
 from gift_dsl.report.sample_sizes import DEFAULT_DIFFERENCE, DEFAULT_SPREAD, sample_size_lines, sample_sizes
 
 if TYPE_CHECKING:
@@ -147,6 +147,12 @@ def _hours(run: CheckedRun, stages: Sequence[StageEstimate]) -> Iterator[str]:
     yield f"Time: about {hours:,.1f} h at {resources.tokens_per_second:g} tokens/s{money}"
 
 
+def _waiting(item: FilePrint) -> str:
+    """A file that is not here, and why; the reason names it where it is a path."""
+    reason = item.reason or ""
+    return reason if reason.startswith(item.name) else f"{item.name} is {reason}"
+
+
 def _run(run: CheckedRun, width: int) -> Iterator[str]:
     compiled = run.compiled
     assert compiled is not None
@@ -156,8 +162,8 @@ def _run(run: CheckedRun, width: int) -> Iterator[str]:
     title = f"Plan for {spec.name}" + (f" [{run.id}]" if run.id else "")
     yield f"{title}   spec {compiled.plan.spec_hash[:12]}   plan {digest[:12] if digest else 'open'}"
     if digest is None:
-        waits = "; ".join(f"{item.name} is {item.reason}" for item in missing_prints(compiled.plan))
-        yield f"  (the plan's hash waits for: {waits})"
+        waits = "; ".join(_waiting(item) for item in missing_prints(compiled.plan))
+        yield f"  (without these files the plan has no hash: {waits})"
     rows = table([_HEAD, *(_cells(stage) for stage in compiled.estimates)])
     yield from rows if max(len(row) for row in rows) <= width else _blocks(compiled.estimates)
     yield from _schedules(compiled.estimates)
