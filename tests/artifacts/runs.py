@@ -16,6 +16,7 @@ from tests.play.scripted import (
     RandomPlayer,
     SayingPlayer,
     ScriptedPolicy,
+    WordCodec,
     counting,
     fault,
     leaf,
@@ -52,7 +53,8 @@ def played(kind="shared", groups=2, members=4):
     """
     server = SayingPlayer(never, "server", waits=True) if kind == "void" else RandomPlayer("server", waits=True)
     codecs = {"per-turn": "numbered", "text": "chatml"}
-    policy = TemplatePolicy(codecs[kind]) if kind in codecs else random_policy()
+    # With words of its own: another process must give them the same ids.
+    policy = TemplatePolicy(codecs[kind]) if kind in codecs else ScriptedPolicy(random_policy().reply, WordCodec())
     if kind == "all-seats":
         games = [counting(trainee_seat="all", opponents={})]
         return tuple(play(table_of(*games, policy=policy), leaf("count"), groups=groups, members=members))
