@@ -29,7 +29,7 @@ test coverage: export OMP_NUM_THREADS := 1
 .PHONY: quickstart test test-range check coverage docs format
 
 quickstart: $(VENV)/installed
-	$(BIN)/gift run specs/quickstart.yaml --fresh
+	$(BIN)/gift run specs/quickstart.yaml --fresh --set output.dir=../runs
 
 test: check
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

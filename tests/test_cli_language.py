@@ -18,8 +18,9 @@ from gift_dsl.settings import shipped
 from gift_dsl.spec.schema import authoring_schema
 from gift_dsl.spec.source import parse_yaml
 from gift_dsl.spec.starters import SCHEMA_FILE, starters
+from tests.shipped import shipped_specs
 
-SPECS = [path for path in sorted(shipped("specs").rglob("*.yaml")) if path.parent.name != "games"]
+SPECS = shipped_specs()
 HEAVY = ("torch", "transformers", "trl", "accelerate", "lm_eval", "datasets", "numpy", "scipy", "sympy")
 
 SPEC = """\

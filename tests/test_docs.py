@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from gift_dsl import api
-from gift_dsl.settings import shipped
 from gift_dsl.spec.codes import CODES, SMALLEST
 from gift_dsl.spec.reference import entries
 from gift_dsl.spec.starters import SCHEMA_FILE
+from tests.shipped import shipped_specs
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
 DIAGNOSTICS = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
-SPECS = [path for path in sorted(shipped("specs").rglob("*.yaml")) if path.parent.name != "games"]
+SPECS = shipped_specs()
 
 # What can emit a diagnostic. Words with a hyphen in it that are no codes are few and named.
 EMITTERS = [

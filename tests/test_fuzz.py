@@ -23,9 +23,10 @@ from gift_dsl.api import Checked, check_spec
 from gift_dsl.errors import Span
 from gift_dsl.spec.compose import compose
 from gift_dsl.spec.render import render_text, to_github, to_json
+from tests.shipped import shipped_specs
 
 ROOT = Path(__file__).parent.parent / "specs"
-SPECS = sorted(ROOT.rglob("*.yaml"))
+SPECS = shipped_specs(games=True)
 NAMES = [str(path.relative_to(ROOT)) for path in SPECS]
 TIMES = int(os.environ.get("GIFT_FUZZ", "1"))
 HANG_S = 30

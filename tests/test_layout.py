@@ -50,8 +50,13 @@ print(json.dumps({"package": gift_dsl.__file__, **found}))
 
 
 def contents(folder):
-    """Every file of a folder and of those below it: relative path to bytes."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+    """Every file of a folder and of those below it, but what tools and runs left there: relative path to bytes."""
+    left = {"__pycache__", "runs"}
+    files = (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not left.intersection(path.relative_to(folder).parts)
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

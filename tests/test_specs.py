@@ -17,11 +17,12 @@ from ruamel.yaml import YAML
 from gift_dsl import api
 from gift_dsl.compiler.meaning import meaning
 from gift_dsl.plan import AllOf, InTurn, Plan, StagePlan, leaves, to_json
+from tests.shipped import shipped_specs
 
 ROOT = Path(__file__).parent.parent
 SPECS = ROOT / "specs"
 GOLDEN = Path(__file__).parent / "golden"
-FILES = sorted(str(path.relative_to(SPECS)) for path in SPECS.rglob("*.yaml") if path.parent.name != "games")
+FILES = [str(path.relative_to(SPECS)) for path in shipped_specs()]
 FRAGMENTS = [name for name in FILES if "\nfragment: true\n" in (SPECS / name).read_text(encoding="utf-8")]
 COMPLETE = [name for name in FILES if name not in FRAGMENTS]
 

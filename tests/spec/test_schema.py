@@ -11,7 +11,6 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from gift_dsl.errors import Span
-from gift_dsl.settings import shipped
 from gift_dsl.spec.catalogue import all_game_types
 from gift_dsl.spec.check import check_spec
 from gift_dsl.spec.forms import fields_of
@@ -21,9 +20,10 @@ from gift_dsl.spec.models.games import GameSpec
 from gift_dsl.spec.node import mapping, scalar, sequence
 from gift_dsl.spec.schema import authoring_schema, schema_text
 from gift_dsl.spec.source import parse_yaml
+from tests.shipped import shipped_specs
 
 HERE = Path(__file__).parent
-SHIPPED = sorted(path for path in shipped("specs").rglob("*.yaml") if path.parent.name != "games")
+SHIPPED = shipped_specs()
 SCHEMA = authoring_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 NOWHERE = Span("mutant", 1, 1, 1, 1)
