@@ -6,10 +6,9 @@ vLLM: the requests are those that TRL's own client sends, the answers those that
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -18,6 +17,7 @@ from gift_dsl.play.seats import POLICY
 from gift_dsl.players.backoff import Backoff, read_retry_after
 from gift_dsl.players.chat import Failure, read_error, shown
 from gift_dsl.players.network import HostLimits, Network, Outgoing, host_of
+from gift_dsl.players.together import all_of
 from gift_dsl.rng import stream
 from gift_dsl.seat import Completion, PlayerFault, Request
 
@@ -149,7 +149,7 @@ class ServedModel:
             MachineError: an answer that no further try can change.
         """
         async with self._server.network() as network:
-            return await _all(self._complete(network, request) for request in requests)
+            return await all_of(self._complete(network, request) for request in requests)
 
     async def score(
         self, contexts: Sequence[tuple[int, ...]], continuations: Sequence[tuple[int, ...]]
@@ -164,7 +164,7 @@ class ServedModel:
             raise ValueError("a continuation is scored after at least one id")
         pairs = zip(contexts, continuations, strict=True)
         async with self._server.network() as network:
-            return await _all(self._score(network, *pair) for pair in pairs)
+            return await all_of(self._score(network, *pair) for pair in pairs)
 
     async def _complete(self, network: Network, request: Request) -> Completion:
         fields = sampling_fields(request, self._ends) | {"return_tokens_as_token_ids": True}
@@ -210,16 +210,6 @@ class ServedModel:
         except (LookupError, RecursionError, TypeError, ValueError):
             return Failure("malformed", f"no completion in the reply: {shown(response.body)}", is_transient=True)
         return read(cast(dict[str, Any], choice))
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results in order; the first failure ends the rest, and nothing is left behind."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def _read(choice: dict[str, Any], request: Request, ends: Collection[int]) -> Completion | Failure:

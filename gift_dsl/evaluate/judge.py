@@ -18,9 +18,10 @@ from typing import Any, Final, Literal, Protocol
 
 from gift_dsl.errors import GiftError
 from gift_dsl.evaluate import gift_v1
-from gift_dsl.evaluate.subject import all_of, ask
+from gift_dsl.evaluate.subject import ask
 from gift_dsl.plan import digest
 from gift_dsl.players.openai import OpenAIPlayer
+from gift_dsl.players.together import all_of
 from gift_dsl.rng import stream
 from gift_dsl.seat import Player, PlayerFault
 

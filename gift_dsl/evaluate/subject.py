@@ -6,14 +6,14 @@ its own key and not on what else is asked.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.players.openai import OpenAIPlayer
+from gift_dsl.players.together import all_of
 from gift_dsl.rng import stream
 from gift_dsl.seat import Message, Player, PlayerFault, Request, TokenPolicy, Turn
 
@@ -279,16 +279,6 @@ async def ask(player: Player, prompt: Prompt, rng: Any) -> str:  # noqa: ANN401 
     """
     messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
     return await player.act(Turn(None, (), messages, None, 0, "benchmark", "answer"), rng)
-
-
-async def all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all, in order; the first that fails ends the others, and its own error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def prompt_hash(prompt: Prompt) -> str:
