@@ -592,12 +592,16 @@ def run(path: str, text: str | bytes | None = None, options: RunOptions | None =
         SpecError: the spec has errors.
         UsageError, MachineError: as `run.drive.run_plan`, where nothing was begun.
     """
+    options = options or RunOptions()
+    return run_checked(check_spec(path, text, sets=options.sets, only=options.only), options)
+
+
+def run_checked(checked: Checked, options: RunOptions) -> list[RunOutcome]:
+    """As `run`, for a spec that was checked already; its overrides are in it, those of `options` are not looked at."""
     from gift_dsl.run.drive import RunRequest, run_plan
 
-    options = options or RunOptions()
-    checked = check_spec(path, text, sets=options.sets, only=options.only)
     if checked.fragment:
-        raise UsageError(f"{path} is a fragment (`fragment: true`); run a spec that extends it")
+        raise UsageError(f"{checked.path} is a fragment (`fragment: true`); run a spec that extends it")
     checked.plans()
     outcomes: list[RunOutcome] = []
     for arm in checked.runs:

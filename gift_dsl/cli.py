@@ -224,13 +224,11 @@ def run(
     if not checked.fragment and not resume and is_first:
         typer.echo(plan_text(checked, width=_width()), err=True)
     options = api.RunOptions(
-        sets=given,
-        only=only or (),
         mode="resume" if resume else "fresh" if fresh else "new",
         again=shlex.join([*words, "--resume"]),
         tell=lambda line: typer.echo(line, err=True),
     )
-    outcomes = api.run(path, text, options)
+    outcomes = api.run_checked(checked, options)
     done = [outcome.summary for outcome in outcomes if outcome.summary is not None]
     if json:
         _print_json(done[0] if len(outcomes) == 1 and done else {"schema": "gift-summary/1", "runs": done})
