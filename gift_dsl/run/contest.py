@@ -15,7 +15,7 @@ from gift_dsl.evaluate.games import Arena, GamesRequest
 from gift_dsl.evaluate.tournament import Lists, play_tournament
 from gift_dsl.games.minimax import EXACT_CELLS
 from gift_dsl.plan import GamePlan, OpponentPlan, Plan
-from gift_dsl.play.seats import ModelPlayer, Seat, TableGame, model_player
+from gift_dsl.play.seats import ModelPlayer, Seat, TableGame
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.run.request import Tell
@@ -132,11 +132,9 @@ def _seats(request: ContestRequest, names: Sequence[str], services: Services) ->
 
 
 def _local(request: ContestRequest, player: OpponentPlan) -> ModelPlayer:
-    from gift_dsl.run.stage import load_opponent
+    from gift_dsl.run.stage import local_player
 
-    engine = load_opponent(request.plan, player, find_device())
-    params = player.params
-    return model_player(player.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"])
+    return local_player(request.plan, player, find_device())
 
 
 def _sampling(plan: Plan) -> dict[str, Any]:

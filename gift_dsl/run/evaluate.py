@@ -29,7 +29,7 @@ from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_b
 from gift_dsl.evaluate.games import GamesRequest
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
-from gift_dsl.play.seats import ModelPlayer, model_player
+from gift_dsl.play.seats import ModelPlayer
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.run.examine import Examiner, read_result, write_result
@@ -205,14 +205,10 @@ class _Work:
 
     def _load(self, opponent: OpponentPlan) -> ModelPlayer:
         """A model that is an opponent; loaded once."""
-        from gift_dsl.run.stage import load_opponent
+        from gift_dsl.run.stage import local_player
 
         if opponent.name not in self.local:
-            engine = load_opponent(self.request.plan, opponent, find_device())
-            params = opponent.params
-            self.local[opponent.name] = model_player(
-                opponent.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"]
-            )
+            self.local[opponent.name] = local_player(self.request.plan, opponent, find_device())
         return self.local[opponent.name]
 
     # ── benchmarks ──

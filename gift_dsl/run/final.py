@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gift_dsl.run.examine import Examiner, final_test, rounds_of
 from gift_dsl.run.models import BEST, find_start, is_adapter, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import FINAL
-from gift_dsl.run.stage import Session, load_opponent
+from gift_dsl.run.stage import Session, local_player
 from gift_dsl.run.subjects import thinking_of
 
 
@@ -47,6 +48,16 @@ def _play(session: Session) -> None:
     stage = plan.stages[-1]
     progress = StageProgress("final", 0, 0, shown=session.is_main)
     found: dict[str, Any] = {}
+
+    @cache
+    def local(name: str) -> ModelPlayer:
+        return local_player(plan, next(one for one in plan.opponents if one.name == name), session.state.device)
+
+    @cache
+    def start() -> ModelPlayer:
+        """What snapshots stand for: the model that the last stage began with, as in its probes."""
+        return model_player("start", _load(session, Path(find_start(run, plan, len(plan.stages) - 1))))
+
     for checkpoint in final.checkpoints:
         progress.note(f"final: {request.rounds} rounds of each game on {request.split}, checkpoint {checkpoint}")
         policy = model_player("policy", _load(session, Path(_folder(session, checkpoint))))
@@ -54,8 +65,8 @@ def _play(session: Session) -> None:
             plan,
             policy,
             session.services(),
-            lambda opponent: _local(session, opponent),
-            lambda policy=policy: policy,
+            lambda opponent: local(opponent.name),
+            start,
         )
         result = examiner.measure(stage, request, session.team)
         found[str(checkpoint)] = {**result.to_json(), "plays": rounds_of(result)}
@@ -77,12 +88,6 @@ def _load(session: Session, folder: Path) -> TransformersEngine:
         plan.model, find_start(session.run, plan, len(plan.stages) - 1), device=device, thinking=thinking
     )
     return engine.sibling(PeftModel.from_pretrained(engine.model, str(folder)).merge_and_unload())
-
-
-def _local(session: Session, opponent: Any) -> ModelPlayer:
-    engine = load_opponent(session.plan, opponent, session.state.device)
-    params = opponent.params
-    return model_player(opponent.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"])
 
 
 def _folder(session: Session, checkpoint: int | str) -> Path | str:

@@ -410,14 +410,18 @@ class _Stage:
     def _load_local(self, opponent: OpponentPlan) -> ModelPlayer:
         """The engine of a frozen opponent, loaded once for training and probes."""
         if opponent.name not in self._local:
-            engine = load_opponent(self.plan, opponent, self.session.state.device)
-            self._local[opponent.name] = model_player(
-                opponent.name,
-                engine,
-                temperature=opponent.params["temperature"],
-                max_tokens=opponent.params["max_tokens"],
-            )
+            self._local[opponent.name] = local_player(self.plan, opponent, self.session.state.device)
         return self._local[opponent.name]
+
+
+def local_player(plan: Plan, opponent: OpponentPlan, device: Any) -> ModelPlayer:
+    """A `local` opponent in a seat, with its own sampling.
+
+    Raises:
+        MachineError: its model is not there.
+    """
+    params, engine = opponent.params, load_opponent(plan, opponent, device)
+    return model_player(opponent.name, engine, temperature=params["temperature"], max_tokens=params["max_tokens"])
 
 
 def load_opponent(plan: Plan, opponent: OpponentPlan, device: Any) -> TransformersEngine:
