@@ -184,6 +184,11 @@ class Episode:
         assert self._play is not None, "nothing was asked"
         return self._play
 
+    @property
+    def setting(self) -> Setting:
+        """The part that is played or comes next; the last one when the episode is over."""
+        return self.start.settings[-1] if self._upcoming is None else self._upcoming[0]
+
     def give(self, answer: Answer) -> None:
         """The answer to what was asked last."""
         assert self._play is not None, "nothing was asked"

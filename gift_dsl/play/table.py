@@ -7,7 +7,6 @@ awaited concurrently, and players that do not wait are answered on the spot. Not
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,15 +19,13 @@ from gift_dsl.play.keys import Keys
 from gift_dsl.play.part import Play
 from gift_dsl.play.seats import Table
 from gift_dsl.play.voids import VoidLimit
+from gift_dsl.play.watchdog import Runner, Wait, Watchdog
 from gift_dsl.records import Group, Trajectory
 from gift_dsl.seat import PlayerFault, TokenPolicy
 
-_LOG: Final = logging.getLogger(__name__)
 # After so many turns on the spot the loop lets tasks that wait for the outside go on.
 _TURNS_BETWEEN_PAUSES: Final = 64
 
-Runner = Episode | Play
-"""What goes on turn by turn: an episode, or the opening of a part of a group."""
 OnGroups = Callable[[Sequence[Group]], None]
 
 
@@ -73,11 +70,11 @@ class _Members:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A task under way: whose answers it brings, the model that is busy with it, and the watchdog's timer."""
+    """A task under way: whose answers it brings, the model that is busy with it, and how the watchdog knows it."""
 
     runners: Sequence[Runner]
     policy: TokenPolicy | None
-    timer: asyncio.TimerHandle
+    wait: Wait
 
 
 class _Loop:
@@ -98,6 +95,8 @@ class _Loop:
         self.arrived: deque[asyncio.Task[Sequence[Answer]]] = deque()
         self.arrival = asyncio.Event()
         self.groups: dict[int, list[Group]] = {}
+        patience = [part.leaf.rollout.turn_timeout_s for walk in walks for part in walk.parts]
+        self.watchdog = Watchdog(keys, min(patience, default=1.0))
 
     async def run(self) -> list[Group]:
         """Until every episode is over. However this ends, it leaves no task behind."""
@@ -106,19 +105,20 @@ class _Loop:
             # Openings first, so that their players are asked as early as can be.
             self.ready.extend(start.openings)
             self.ready.extend(Episode(start, member) for member in range(self.members))
-        try:
-            while self.ready or self.tasks or self.postponed:
-                await self._play_ready()
-                self._start_batches()
-                if not self.tasks:
-                    self._resume_postponed()
-                    continue
-                await self.arrival.wait()
-                self.arrival.clear()
-                while self.arrived:
-                    self._collect(self.arrived.popleft())
-        finally:
-            await self._cancel()
+        with self.watchdog:
+            try:
+                while self.ready or self.tasks or self.postponed:
+                    await self._play_ready()
+                    self._start_batches()
+                    if not self.tasks:
+                        self._resume_postponed()
+                        continue
+                    await self.arrival.wait()
+                    self.arrival.clear()
+                    while self.arrived:
+                        self._collect(self.arrived.popleft())
+            finally:
+                await self._cancel()
         return [group for number in self.results for group in self.groups[number]]
 
     def _resume_postponed(self) -> None:
@@ -133,14 +133,19 @@ class _Loop:
         num_turns = 0
         while self.ready:
             runner = self.ready.popleft()
+            self.watchdog.doing = runner, None
             ask = runner.next()
             while isinstance(ask, PlayerAsk) and not ask.player.waits:
-                runner.give(await self._answer(ask))
+                self.watchdog.doing = runner, ask.player
+                answer = await self._answer(ask)
+                self.watchdog.doing = runner, None
+                runner.give(answer)
                 ask = runner.next()
                 num_turns += 1
                 if num_turns % _TURNS_BETWEEN_PAUSES == 0:
                     await asyncio.sleep(0)
             self._wait(runner, ask)
+        self.watchdog.doing = None
 
     def _wait(self, runner: Runner, ask: Ask | Play | None) -> None:
         """See to what somebody waits for."""
@@ -176,9 +181,7 @@ class _Loop:
         policy: TokenPolicy | None = None,
     ) -> None:
         task = asyncio.create_task(work)
-        patience_s = min(_patience(runner) for runner in runners)
-        timer = asyncio.get_running_loop().call_later(patience_s, _report, what, len(runners), patience_s)
-        self.tasks[task] = _Waiting(runners, policy, timer)
+        self.tasks[task] = _Waiting(runners, policy, self.watchdog.watch(what, runners))
         if policy is not None:
             self.busy.add(id(policy))
         task.add_done_callback(self._arrive)
@@ -190,9 +193,10 @@ class _Loop:
     def _collect(self, task: asyncio.Task[Sequence[Answer]]) -> None:
         """Hand out the answers of a finished task. What went wrong in it, other than a player's fault, is raised."""
         waiting = self.tasks.pop(task)
-        waiting.timer.cancel()
+        self.watchdog.forget(waiting.wait)
         self.busy.discard(id(waiting.policy))
         for runner, answer in zip(waiting.runners, task.result(), strict=True):
+            self.watchdog.doing = runner, None
             runner.give(answer)
             self.ready.append(runner)
 
@@ -227,8 +231,7 @@ class _Loop:
                 self.on_groups(groups)
 
     async def _cancel(self) -> None:
-        for task, waiting in self.tasks.items():
-            waiting.timer.cancel()
+        for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
@@ -243,15 +246,6 @@ async def _generated(policy: TokenPolicy, turns: Sequence[tuple[Runner, ModelAsk
 async def _judged(ask: JudgeAsk) -> Sequence[Answer]:
     await ask.settle()
     return [None]
-
-
-def _patience(runner: Runner) -> float:
-    play = runner if isinstance(runner, Play) else runner.play
-    return play.setting.part.leaf.rollout.turn_timeout_s
-
-
-def _report(what: str, num_turns: int, patience_s: float) -> None:
-    _LOG.warning("%s has not answered %d turn(s) for %g s", what, num_turns, patience_s)
 
 
 def _role_group(name: str, trajectories: Sequence[Trajectory]) -> Group:

@@ -462,17 +462,6 @@ class TestEnding:
         assert {one.is_void for one in found} == {True}
 
 
-def test_a_turn_that_waits_too_long_is_reported(caplog):
-    class Slow(RandomPlayer):
-        async def act(self, turn, rng):
-            await asyncio.sleep(0.05)
-            return await super().act(turn, rng)
-
-    game = counting(game=CountGame(3, 0), opponents={"1": "slow"})
-    play(table_of(game, players=[Slow("slow", waits=True)]), leaf("count", turn_timeout_s=0.01), members=1)
-    assert "player `slow` has not answered 1 turn(s) for 0.01 s" in caplog.messages
-
-
 def test_turns_on_the_spot_let_others_go_on():
     """Thousands of turns against a scripted player do not keep a server waiting."""
     order = []
