@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from gift_dsl.artifacts.hold import Holder, hold, holder, join
 from gift_dsl.artifacts.plan_file import read_plan, write_plan
 from gift_dsl.artifacts.status import Status, now, read_status, write_status
 from gift_dsl.errors import MachineError
-from gift_dsl.plan import JsonMap, Plan, plan_hash
+from gift_dsl.plan import JsonMap, Plan, plan_hash, to_json
 
 _RUN_NAME: Final = re.compile(r"([0-9a-f]{8})-([0-9]+)")
 
@@ -49,8 +50,13 @@ class RunDirectory:
 
     @property
     def lock_file(self) -> Path:
-        """What the run depended on when it began."""
+        """What the run depends on besides its plan."""
         return self.path / "lock.json"
+
+    @property
+    def earlier(self) -> Path:
+        """Folder of what spec, plan and lock were before a resume changed them, one folder a change."""
+        return self.path / "earlier"
 
     @property
     def status_file(self) -> Path:
@@ -113,7 +119,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> dict[str, Any]:
-        """What the run depended on when it began, read anew.
+        """What the run depends on besides its plan, as of its last session, read anew.
 
         Raises:
             MachineError: there is none, or it is damaged.
@@ -141,16 +147,51 @@ class RunDirectory:
             status = replace(status, started=self.status.started)
         write_status(self.status_file, replace(status, updated=now(), pid=os.getpid(), host=socket.gethostname()))
 
-    def replace_plan(self, plan: Plan) -> Path:
-        """Write another plan in place of this one, which is kept as `plan.<k>.json`; where it is kept.
+    def renew(self, plan: Plan, *, written: Mapping[str, str | bytes], resolved: JsonMap, lock: JsonMap) -> Path | None:
+        """Put what the run now is in place of what it was, which is kept whole as `earlier/<k>/`.
 
-        For `until.steps` that grows. Whoever is killed in between finds the old plan.
+        For `until.steps` that grew, another runtime block or another machine. The plan is replaced last: whoever is
+        killed in between finds the old one, and renews again.
+
+        Args:
+            plan: what is run from now on.
+            written: the spec and the files it names, as the user wrote them.
+            resolved: the meaning of the spec.
+            lock: what `lock.make_lock` made.
+
+        Returns:
+            Where the old files are kept; None where nothing differs and nothing was written.
+
+        Raises:
+            MachineError: the disk is full.
         """
+        spec = {name: _bytes(text) for name, text in _flattened(written)}
+        files = {self.resolved: json_text(resolved), self.lock_file: json_text(lock)}
+        files[self.plan_file] = json_text(to_json(plan))
+        old = {path.name: path.read_bytes() for path in self.spec.iterdir()}
+        if old == spec and all(path.read_bytes() == content for path, content in files.items()):
+            return None
+        with explained(self.path):
+            kept = self._keep_earlier((self.spec, *files))
+            for name in old.keys() - spec.keys():
+                (self.spec / name).unlink()
+            for path, content in ({self.spec / name: content for name, content in spec.items()} | files).items():
+                write_whole(path, content)
+        return kept
+
+    def _keep_earlier(self, paths: Iterable[Path]) -> Path:
+        """Copy files and folders to a new folder of `earlier`, which is there whole or not at all."""
         number = 1
-        while (kept := self.path / f"plan.{number}.json").exists():
+        while (kept := self.earlier / str(number)).exists():
             number += 1
-        write_whole(kept, self.plan_file.read_bytes())
-        write_plan(self.plan_file, plan)
+        draft = self.earlier / f".{number}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for path in paths:
+            copy: Callable[[Path, Path], object] = shutil.copytree if path.is_dir() else shutil.copyfile
+            copy(path, draft / path.name)
+        draft.rename(kept)
+        sync_folder(self.earlier)
         return kept
 
     @contextmanager
@@ -209,7 +250,7 @@ def create_run(
         run = RunDirectory(_next_folder(parent, digest[:8]))
         run.spec.mkdir()
         for name, text in _flattened(written):
-            write_whole(run.spec / name, text.encode() if isinstance(text, str) else text)
+            write_whole(run.spec / name, _bytes(text))
         write_whole(run.resolved, json_text(resolved))
         write_plan(run.plan_file, plan)
         write_whole(run.lock_file, json_text(lock))
@@ -230,6 +271,10 @@ def _next_folder(parent: Path, prefix: str) -> Path:
             number += 1
         else:
             return parent / f"{prefix}-{number}"
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def _flattened(written: Mapping[str, str | bytes]) -> Iterator[tuple[str, str | bytes]]:
@@ -268,14 +313,14 @@ def find_runs(output_dir: Path, name: str, plan_hash: str | None = None, arm: st
     Args:
         output_dir: folder of all runs.
         name: of the spec.
-        plan_hash: only runs that began with this plan; None: all.
+        plan_hash: only runs of this plan, as it is now; None: all.
         arm: id of the run in its sweep; empty without one.
     """
     parent = run_parent(output_dir, name, arm)
     found: list[tuple[int, RunDirectory]] = []
     for path in parent.iterdir() if parent.is_dir() else ():
         run, match = RunDirectory(path), _RUN_NAME.fullmatch(path.name)
-        if match is None or (plan_hash is not None and not plan_hash.startswith(match[1])):
+        if match is None:
             continue
         with contextlib.suppress(MachineError):
             _ = run.status

@@ -1,4 +1,4 @@
-"""lock.json: what a run depended on besides its plan. Versions, machine, seeds and fingerprints; never a secret."""
+"""lock.json: what a run depends on besides its plan. Versions, machine, seeds and fingerprints; never a secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,7 +38,7 @@ PACKAGES: Final = (
     "vllm",
 )
 
-_GIT_TIMEOUT_S: Final = 10.0
+_ASK_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Machine:
         processes: ranks of the run.
         threads: threads of each rank's arithmetic.
         devices: names of the accelerators; empty on a CPU.
-        driver: version of the accelerators' driver and runtime, None on a CPU.
+        driver: version of the accelerators' driver, None on a CPU.
         deterministic: flags that decide whether a repetition is bit-equal, by name.
     """
 
@@ -142,9 +142,20 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    command = ["git", "-C", str(folder), "--no-optional-locks", *words]
+    return _said(["git", "-C", str(folder), "--no-optional-locks", *words])
+
+
+def accelerators() -> tuple[tuple[str, ...], str | None]:
+    """Names of NVIDIA's accelerators in this machine and the version of their driver, without importing torch."""
+    said = _said(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    rows = [line.rpartition(", ") for line in (said or "").splitlines()]
+    return tuple(name for name, _, _ in rows), rows[0][2] if rows else None
+
+
+def _said(command: Sequence[str]) -> str | None:
+    """What another program writes; None where it is not there, fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_GIT_TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ASK_TIMEOUT_S)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

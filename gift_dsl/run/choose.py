@@ -11,7 +11,8 @@ from typing import Any, NoReturn, cast
 
 from gift_dsl.artifacts.directory import RunDirectory, find_runs
 from gift_dsl.artifacts.hold import Holder
-from gift_dsl.artifacts.lock import Machine, differences, make_lock
+from gift_dsl.artifacts.lock import Machine, accelerators, differences, make_lock
+from gift_dsl.artifacts.status import Status
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import Plan, plan_hash, to_json
 from gift_dsl.run.models import stage_model
@@ -28,7 +29,7 @@ def machine_of(plan: Plan) -> Machine:
     resources = plan.runtime.resources
     processes: int = resources["processes"]
     threads: int = resources.get("threads") or max(1, (os.cpu_count() or 1) // processes)
-    return Machine(processes, threads)
+    return Machine(processes, threads, *accelerators())
 
 
 def find_run(request: RunRequest, tell: Tell) -> RunDirectory | None:
@@ -48,10 +49,10 @@ def find_run(request: RunRequest, tell: Tell) -> RunDirectory | None:
     if request.mode == "new":
         return _refuse_a_second(same[-1].path, same[-1].holder()) if same else None
     if same:
-        return _resumed(same[-1], plan, tell)
+        return _resumed(same[-1], request, tell)
     longer = next((run for run in reversed(runs) if _only_longer(run.plan, plan)), None)
     if longer is not None:
-        return _stretched(longer, plan, tell)
+        return _stretched(longer, request, tell)
     if waiting:
         listed = "".join(f"\n  {line}" for line in _changes(to_json(waiting[-1].plan), to_json(plan)))
         raise MachineError(
@@ -68,26 +69,28 @@ def _refuse_a_second(path: Path, writer: Holder | None) -> NoReturn:
     )
 
 
-def _stretched(run: RunDirectory, plan: Plan, tell: Tell) -> RunDirectory:
+def _stretched(run: RunDirectory, request: RunRequest, tell: Tell) -> RunDirectory:
     """The run with a plan of more steps."""
     with run.hold():
-        run.replace_plan(plan)
-        _reopen(run, plan)
+        _reopen(run, request.plan)
     tell(f"{run.path} goes on for more steps than it was planned for")
-    return _resumed(run, plan, tell)
+    return _resumed(run, request, tell)
 
 
-def _resumed(run: RunDirectory, plan: Plan, tell: Tell) -> RunDirectory:
-    """The run with today's runtime block; what else differs from its first session is named."""
-    if to_json(run.plan.runtime) != to_json(plan.runtime):
-        with run.hold():
-            run.replace_plan(plan)
-    machine = Machine(int(run.lock["processes"]), int(run.lock["threads"]))
-    if int(run.lock["processes"]) != plan.runtime.resources["processes"]:
-        machine = machine_of(plan)
-    for difference in differences(run.lock, make_lock(plan, machine)):
-        if not difference.key.startswith(("gift.", "plan_hash")):
-            tell(f"not as in the first session: {difference}")
+def _resumed(run: RunDirectory, request: RunRequest, tell: Tell) -> RunDirectory:
+    """The run with today's plan, spec and lock; what else differs from the session before is named."""
+    plan, before = request.plan, run.lock
+    machine = machine_of(plan)
+    if int(before["processes"]) == machine.processes:
+        machine = replace(machine, threads=int(before["threads"]))  # other numbers of them round differently
+    lock = make_lock(plan, machine)
+    for difference in differences(before, lock):
+        if not difference.key.startswith(("gift.", "plan_hash", "spec_hash")):
+            tell(f"not as in the session before: {difference}")
+    with run.hold():
+        kept = run.renew(plan, written=request.written, resolved=request.resolved, lock=lock)
+    if kept is not None:
+        tell(f"spec, plan and lock of the session before are kept in {kept}")
     return run
 
 
@@ -107,11 +110,18 @@ def _only_longer(old: Plan, new: Plan) -> bool:
 
 
 def _reopen(run: RunDirectory, plan: Plan) -> None:
-    """The last stage of a finished run goes on: what was measured at its end is measured again."""
+    """The last stage of a finished run goes on: what was measured at its end is measured again.
+
+    Before the plan is replaced, so that whoever is killed in between has a run that is not done, and not one that is
+    done with a plan of more steps.
+    """
     last = plan.stages[-1].name
+    if run.status.state == "done":
+        run.set_status(Status("stopped", last, reason="it was planned for fewer steps"))
     shutil.rmtree(stage_model(run, last), ignore_errors=True)
-    for name in (f"{last}-after", FINAL, "benchmarks"):
-        (run.evaluation / f"{name}.json").unlink(missing_ok=True)
+    measured = (run.evaluation / f"{name}.json" for name in (f"{last}-after", FINAL, "benchmarks"))
+    for path in (*measured, run.summary, run.manifest):
+        path.unlink(missing_ok=True)
 
 
 def _changes(old: Any, new: Any) -> Iterator[str]:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from gift_dsl.artifacts import files
 from gift_dsl.artifacts.directory import create_run, find_runs, open_run
 from gift_dsl.artifacts.files import safe_name, write_whole
+from gift_dsl.artifacts.lock import Machine, make_lock
 from gift_dsl.artifacts.status import RUN_SCHEMA, Status
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import FilePrint, plan_hash
@@ -197,12 +198,55 @@ def test_a_status_keeps_when_the_run_began_and_says_who_wrote_it(tmp_path):
     assert status.pid == os.getpid()
 
 
-def test_a_plan_that_grows_keeps_the_old_one(tmp_path):
+def renewed(run, plan, written=None, resolved=None):
+    written = {"b.yaml": "b"} if written is None else written
+    return run.renew(plan, written=written, resolved=resolved or {"gift": 1}, lock=make_lock(plan, Machine(1, 1)))
+
+
+def test_a_plan_that_grows_is_replaced_with_its_spec_and_lock_and_the_old_ones_are_kept(tmp_path):
     run = make_run(tmp_path)
     plans = [run.plan, quickstart("seed=2"), quickstart("seed=3")]
-    kept = [run.replace_plan(plan) for plan in plans[1:]]
+    before = {name: (run.path / name).read_bytes() for name in ("plan.json", "lock.json", "spec.resolved.json")}
+    kept = [renewed(run, plan, resolved={"gift": 1, "seed": plan.seed}) for plan in plans[1:]]
+    assert kept == [run.earlier / "1", run.earlier / "2"]
     assert run.plan == plans[2]
-    assert [path.name for path in kept] == ["plan.1.json", "plan.2.json"]
+    assert run.lock["plan_hash"] == plan_hash(plans[2])
+    assert json.loads(run.resolved.read_text()) == {"gift": 1, "seed": 3}
+    assert [path.name for path in run.spec.iterdir()] == ["b.yaml"]
+    assert {name: (kept[0] / name).read_bytes() for name in before} == before
+    assert (kept[0] / "spec" / "quickstart.yaml").read_bytes() == QUICKSTART.read_bytes()
+    assert json.loads((kept[1] / "lock.json").read_text())["plan_hash"] == plan_hash(plans[1])
+    assert find_runs(tmp_path, "quickstart", plan_hash(plans[2])) == [run]
+    assert find_runs(tmp_path, "quickstart", plan_hash(plans[0])) == []
+
+
+def test_what_is_as_it_was_is_not_written_again(tmp_path):
+    run = make_run(tmp_path)
+    assert renewed(run, run.plan, written={"specs/quickstart.yaml": QUICKSTART.read_bytes()}) is None
+    assert not run.earlier.exists()
+
+
+def test_a_renewal_that_is_killed_at_any_moment_leaves_the_old_plan_and_is_done_again(tmp_path, monkeypatch):
+    whole = write_whole
+    for fatal in range(4):  # of the files that are written
+        run = make_run(tmp_path / str(fatal))
+        old, written = run.plan, []
+
+        def dies(path, content, fatal=fatal, written=written):
+            written.append(path.name)
+            if len(written) > fatal:
+                raise KeyboardInterrupt
+            whole(path, content)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("gift_dsl.artifacts.directory.write_whole", dies)
+            with pytest.raises(KeyboardInterrupt):
+                renewed(run, quickstart("seed=2"))
+        assert written[-1] == ["b.yaml", "spec.resolved.json", "lock.json", "plan.json"][fatal]
+        assert run.plan == old
+        assert (run.earlier / "1" / "plan.json").read_bytes() == run.plan_file.read_bytes()
+        renewed(run, quickstart("seed=2"))
+        assert (run.plan, run.lock["plan_hash"]) == (quickstart("seed=2"), plan_hash(quickstart("seed=2")))
 
 
 # ── one writer ──

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import gift_dsl
 from gift_dsl import api
-from gift_dsl.artifacts.lock import PACKAGES, Difference, Machine, differences, git_state, make_lock, package_versions
+from gift_dsl.artifacts.lock import (
+    PACKAGES,
+    Difference,
+    Machine,
+    accelerators,
+    differences,
+    git_state,
+    make_lock,
+    package_versions,
+)
 from gift_dsl.plan import FilePrint, plan_hash
 from gift_dsl.settings import shipped
 from tests.artifacts.runs import quickstart
@@ -141,3 +150,14 @@ def test_what_differs_is_named_by_its_path():
 
 def test_a_key_that_came_or_went_is_a_difference():
     assert differences({"a": {"b": 1}}, {"a": {"c": [2]}}) == [Difference("a.b", 1, None), Difference("a.c", None, [2])]
+
+
+def test_accelerators_are_named_with_their_driver_where_there_are_any(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert accelerators() == ((), None)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 580.65'\necho 'NVIDIA H100 80GB HBM3, 580.65'\n")
+    program.chmod(0o755)
+    assert accelerators() == (("NVIDIA H100 80GB HBM3",) * 2, "580.65")
+    program.write_text("#!/bin/sh\nexit 9\n")  # a driver that does not answer
+    assert accelerators() == ((), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,9 +12,11 @@ import socket
 import pytest
 
 from gift_dsl.artifacts.checkpoints import SEAL, Checkpoint, check
-from gift_dsl.artifacts.directory import find_runs
+from gift_dsl.artifacts.directory import RunDirectory, find_runs
+from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.artifacts.status import Status
 from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.plan import plan_hash
 from gift_dsl.run.progress import StageProgress
 from tests.run.small import SPEC, Told, assert_same, evaluations, here, steps, weights
 
@@ -190,10 +193,53 @@ def test_there_is_nothing_to_resume_where_nothing_waits(tmp_path):
 def test_more_steps_under_a_constant_schedule_go_on(tmp_path, finished):
     shorter = here(tmp_path, sets=["stages[1].until.steps=2", "evaluation.final=null"])
     assert steps(shorter.run)[-1] == ("nested", 1)
+    hashes = shorter.run.lock["plan_hash"], shorter.run.lock["spec_hash"]
     told = Told()
     longer = here(tmp_path, mode="resume", sets=["evaluation.final=null"], told=told)
     assert longer.run.path == shorter.run.path
     assert "goes on for more steps" in str(told)
-    assert (longer.run.path / "plan.1.json").is_file()
     assert steps(longer.run) == steps(finished.run)
     assert weights(longer.run.stages / "nested") == weights(finished.run.stages / "nested")
+    # what the run now is stands in its files, and what it was beside them
+    run = longer.run
+    assert (run.lock["plan_hash"], run.lock["spec_hash"]) == (plan_hash(run.plan), run.plan.spec_hash)
+    assert json.loads(run.resolved.read_text())["spec"]["stages"][1]["until"]["steps"] == 4
+    earlier = run.earlier / "1"
+    assert json.loads((earlier / "spec.resolved.json").read_text())["spec"]["stages"][1]["until"]["steps"] == 2
+    lock = json.loads((earlier / "lock.json").read_text())
+    assert (lock["plan_hash"], lock["spec_hash"]) == hashes != (run.lock["plan_hash"], run.lock["spec_hash"])
+    assert check_manifest(run) == []
+
+
+def test_a_finished_run_that_is_to_go_on_is_not_done_before_its_plan_says_so(tmp_path, monkeypatch):
+    shorter = here(tmp_path, sets=["stages[1].until.steps=2", "evaluation.final=null"])
+
+    def dies(self, plan, **files):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "renew", dies)
+        with pytest.raises(Killed):
+            here(tmp_path, mode="resume", sets=["evaluation.final=null"])
+    assert shorter.run.status.state == "stopped"
+    longer = here(tmp_path, mode="resume", sets=["evaluation.final=null"])
+    assert steps(longer.run)[-1] == ("nested", 3)
+
+
+def test_a_session_with_another_runtime_is_in_the_lock_and_the_plan(tmp_path, run):
+    told = Told()
+    resumed = here(tmp_path, mode="resume", sets=["output.keep_checkpoints=1"], told=told).run
+    assert resumed.plan.runtime.output["keep_checkpoints"] == 1
+    assert json.loads(resumed.resolved.read_text())["spec"]["output"]["keep_checkpoints"] == 1
+    assert f"kept in {resumed.earlier / '1'}" in str(told)
+    assert "not as in the session before" not in str(told)
+
+
+def test_a_lock_of_another_machine_is_replaced_and_the_difference_is_told(tmp_path, run):
+    lock = run.lock
+    run.lock_file.write_text(json.dumps({**lock, "python": "3.8.0"}))
+    told = Told()
+    resumed = here(tmp_path, mode="resume", told=told).run
+    assert f"not as in the session before: python: 3.8.0 -> {lock['python']}" in str(told)
+    assert resumed.lock == lock
+    assert json.loads((resumed.earlier / "1" / "lock.json").read_text())["python"] == "3.8.0"
