@@ -640,6 +640,7 @@ class EvalOptions:
         rounds: of each game; None: as the plan's final evaluation or probe.
         limit: most items of each benchmark.
         split: of the games' instances; `test` is read only where it is asked for here.
+        history: what prompts of games hold of earlier turns, `full` or `none`; None: as the plan's evaluation.
         sets, only: as `--set` and `--only`; for a spec, or for the spec that is made round a model.
         subject: an opponent that is evaluated instead of the model.
         checkpoint: of a run: `final`, `best`, `start` or a step.
@@ -654,6 +655,7 @@ class EvalOptions:
     rounds: int | None = None
     limit: int | None = None
     split: Literal["dev", "test"] = "dev"
+    history: Literal["full", "none"] | None = None
     sets: Sequence[str] = ()
     only: Sequence[str] = ()
     subject: str | None = None
@@ -778,6 +780,9 @@ def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: Ev
     if not options.games and not options.benchmarks:
         games, chains = asked.planned_games(plan)
         benchmarks = tuple(asked.with_judge(one, options.judge) for one in plan.evaluation.benchmarks)
+    history = options.history or plan.evaluation.history
+    if history == "none" and chains and options.games:
+        raise UsageError(f"prompts without history make no chain: name the games of `{next(iter(chains))}` instead")
     final = plan.evaluation.final or plan.evaluation
     checkpoint = None if run is None or options.subject is not None else _checkpoint(options.checkpoint or "final")
     if options.subject is not None:
@@ -792,12 +797,13 @@ def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: Ev
         plan=plan,
         examinee=examinee,
         games=games,
-        chains=chains,
+        chains=chains if history == "full" else {},
         benchmarks=asked.limited(benchmarks, options.limit, options.data),
         split=options.split,
         rounds=options.rounds or asked.planned_rounds(plan),
         output=options.out or Path(),
         checkpoint=checkpoint,
+        history=history,
     )
     return request, options.subject or str(checkpoint or "model")
 

@@ -263,6 +263,12 @@ def eval_(
     split: Annotated[
         str, typer.Option(help="Of the games' instances: dev, or test, which is to be read once.")
     ] = "dev",
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT", help="Earlier turns in the games' prompts: full or none (paper); else as planned."
+        ),
+    ] = None,
     subject: Annotated[
         str | None, typer.Option(metavar="NAME", help="Evaluate this `openai` or `local` opponent, not the model.")
     ] = None,
@@ -287,6 +293,8 @@ def eval_(
 
     if split not in ("dev", "test"):
         raise UsageError(f"--split is dev or test, not {split!r}")
+    if history not in (None, "full", "none"):
+        raise UsageError(f"--history is full or none, not {history!r}")
     _check_style(style)
     options = api.EvalOptions(
         benchmarks=_names(benchmarks),
@@ -294,6 +302,7 @@ def eval_(
         rounds=rounds,
         limit=limit,
         split=split,
+        history=history,
         sets=sets or (),
         only=only or (),
         subject=subject,

@@ -416,7 +416,10 @@ class FinalPlan:
 
 @frozen
 class EvaluationPlan:
-    """How the policy is measured; `benchmarks` hold the type and every field of each."""
+    """How the policy is measured; `benchmarks` hold the type and every field of each.
+
+    `history`: what a prompt of a game holds of earlier turns: all of them, as in training, or nothing.
+    """
 
     seed: int
     temperature: float
@@ -426,6 +429,7 @@ class EvaluationPlan:
     benchmarks: tuple[JsonMap, ...]
     subjects: tuple[str, ...]
     system: str | None
+    history: Literal["full", "none"] = "full"
 
 
 @frozen

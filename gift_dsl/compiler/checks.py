@@ -44,6 +44,7 @@ MEANING_PASSES: Final[tuple[Pass, ...]] = (
     batch.check,
     credit.check,
     engine.check_temperatures,
+    evaluation.check_history,
     unused.check,
 )
 

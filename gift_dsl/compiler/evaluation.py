@@ -53,6 +53,31 @@ def check(context: Context) -> Iterator[Diagnostic]:
     yield from _double(context)
 
 
+def check_history(context: Context) -> Iterator[Diagnostic]:
+    """Without history: games that cannot be asked for a turn by itself, and chains, which are made of it."""
+    if context.spec.evaluation.history == "full":
+        return
+    path: Loc = ("evaluation", "history")
+    for name in sorted(used_games(context) & set(context.games)):
+        if not context.games[name].facts.whole_observations:
+            yield context.finding(
+                "history-needed",
+                f"`{name}` tells a player only what is new since its last turn: it has no prompt without history",
+                path,
+                hint="write `history: full`",
+            )
+    probe = context.spec.evaluation.probe
+    if probe is not None and probe.chain:
+        yield context.finding(
+            "no-effect",
+            "`chain` plays nothing beside `history: none`: without history a chain is its games alone",
+            ("evaluation", "probe", "chain"),
+            severity="warning",
+            at_key=True,
+            hint="remove it",
+        )
+
+
 def _double(context: Context) -> Iterator[Diagnostic]:
     """Benchmarks that mean the same, in whatever notation."""
     seen: dict[str, int] = {}
@@ -102,4 +127,5 @@ def compile_evaluation(context: Context) -> EvaluationPlan:
         benchmarks=tuple(benchmarks),
         subjects=tuple(evaluation.subjects),
         system=evaluation.system,
+        history=evaluation.history,
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
+from gift_dsl.errors import UsageError
 from gift_dsl.evaluate.generators import kept_generators
 from gift_dsl.evaluate.scores import GameScore, Round
 from gift_dsl.plan import AllOf, EvaluationPlan, FinalPlan, GamePlan, InTurn, Leaf, Node, ProbePlan, StagePlan, leaves
@@ -62,6 +63,8 @@ class GamesRequest:
         temperature: of the policy; 0 is greedy.
         max_tokens: of one turn of the policy.
         max_replays: times that an episode without a result is taken up again.
+        history: what prompts hold of earlier turns: all of them, as in training, or nothing. A chain is what its
+            history makes of it, so there is none without.
         seed: of the evaluation; it does not follow the run's.
         opponents: by game, who sits in all its other seats instead of the opponents of training.
         at_once: most episodes that are kept alive together, which bounds the memory.
@@ -75,6 +78,7 @@ class GamesRequest:
     temperature: float = 0.5
     max_tokens: int = 600
     max_replays: int = 3
+    history: Literal["full", "none"] = "full"
     seed: int = 1
     opponents: Mapping[str, str] = field(default_factory=dict[str, str])
     at_once: int = 512
@@ -119,6 +123,7 @@ class GamesResult:
                 "temperature": request.temperature,
                 "max_tokens": request.max_tokens,
                 "max_replays": request.max_replays,
+                "history": request.history,
             },
             "games": {score.game: score.to_json() for score in self.games},
             "chains": {name: {part.label: part.to_json() for part in parts} for name, parts in self.chains.items()},
@@ -131,16 +136,18 @@ def probe_request(evaluation: EvaluationPlan, probe: ProbePlan, stage: StagePlan
         split="dev",
         rounds=probe.rounds,
         games=probe.games,
-        chains=chains_of(stage) if probe.chain else {},
+        chains=chains_of(stage) if probe.chain and evaluation.history == "full" else {},
         temperature=evaluation.temperature,
         max_tokens=evaluation.max_tokens,
+        history=evaluation.history,
         seed=evaluation.seed,
     )
 
 
 def final_request(evaluation: EvaluationPlan, final: FinalPlan, stages: Sequence[StagePlan] = ()) -> GamesRequest:
     """The final evaluation: each game alone, and the chains of the stages named."""
-    chains = {name: node for stage in stages for name, node in chains_of(stage).items()}
+    played = stages if evaluation.history == "full" else ()
+    chains = {name: node for stage in played for name, node in chains_of(stage).items()}
     return GamesRequest(
         split=final.split,
         rounds=final.rounds,
@@ -149,6 +156,7 @@ def final_request(evaluation: EvaluationPlan, final: FinalPlan, stages: Sequence
         temperature=final.temperature,
         max_tokens=final.max_tokens,
         max_replays=final.max_replays,
+        history=evaluation.history,
         seed=evaluation.seed,
         opponents={game: str(name) for game, name in final.opponents.items()},
     )
@@ -180,6 +188,7 @@ async def evaluate_games(arena: Arena, request: GamesRequest, on_progress: OnPro
     Raises:
         ValueError: fewer than one round, or no episode at once.
         KeyError: a game or player is not in the arena.
+        UsageError: as `make_table`.
         LimitReached, MachineError: as the players raise them.
     """
     if request.rounds < 1 or request.at_once < 1:
@@ -208,7 +217,16 @@ def _sorted(rounds: Iterable[Round]) -> tuple[Round, ...]:
 
 
 def make_table(arena: Arena, request: GamesRequest) -> Table:
-    """The table that a request is played at."""
+    """The table that a request is played at.
+
+    Raises:
+        UsageError: prompts shall hold no history, and a game tells its players only what is new.
+    """
+    for name in request.games if request.history == "none" else ():
+        if not arena.games[name].facts.whole_observations:
+            raise UsageError(
+                f"`{name}` tells a player only what is new since its last turn: it has no prompt without history"
+            )
     games = {name: _with_opponent(game, request.opponents.get(name)) for name, game in arena.games.items()}
     return Table(
         games=games,
@@ -216,7 +234,7 @@ def make_table(arena: Arena, request: GamesRequest) -> Table:
         players=arena.players,
         system_prompt=arena.system_prompt,
         max_context=arena.max_context,
-        evaluation=Evaluation(request.temperature, request.max_tokens, request.max_replays),
+        evaluation=Evaluation(request.temperature, request.max_tokens, request.max_replays, request.history),
     )
 
 

@@ -95,6 +95,8 @@ class GameFacts:
             or not known before data is read.
         prompt_tokens: estimated tokens of (first observation, each later one) in the standard wording.
         dataset: instances come from rows of a dataset.
+        whole_observations: an observation alone holds all that its player knows of the play; False where it holds only
+            what is new since the player's last turn, so that no turn can be asked for without those before it.
         players: scripted player types that can sit in it besides models ("random", "minimax", …).
     """
 
@@ -111,6 +113,7 @@ class GameFacts:
     prompt_tokens: tuple[int, int] = (200, 100)
     dataset: bool = False
     players: tuple[str, ...] = ("random", "first_legal", "scripted", "human")
+    whole_observations: bool = True
 
     @property
     def family_size(self) -> int | None:

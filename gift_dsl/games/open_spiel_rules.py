@@ -9,7 +9,7 @@ others' actions, by OpenSpiel's own conversion.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gift_dsl.errors import MachineError, UsageError
@@ -121,8 +121,8 @@ class OpenSpielGame:
 
     @property
     def facts(self) -> GameFacts:
-        """What follows from the parameters."""
-        return facts(self.params)
+        """What follows from the parameters, and from the texts that OpenSpiel has for this game."""
+        return replace(facts(self.params), whole_observations=_tells_all(self.rules.get_type()))
 
     def start(self, rng: random.Random) -> OpenSpielState:
         """The first position in which somebody acts."""
@@ -195,13 +195,21 @@ def _close(name: str, names: list[str]) -> str:
 
 def _shown(position: Any, player: int) -> str:
     """OpenSpiel's text for a seat. Where nothing is hidden its board, for a memory of the moves has no picture."""
-    import pyspiel
-
     kind = position.get_game().get_type()
-    is_open = kind.information == pyspiel.GameType.Information.PERFECT_INFORMATION
-    if kind.provides_observation_string and (is_open or not kind.provides_information_state_string):
+    if kind.provides_observation_string and (_is_open(kind) or not kind.provides_information_state_string):
         return position.observation_string(player)
     return position.information_state_string(player)
+
+
+def _is_open(kind: Any) -> bool:
+    import pyspiel
+
+    return kind.information == pyspiel.GameType.Information.PERFECT_INFORMATION
+
+
+def _tells_all(kind: Any) -> bool:
+    """Whether OpenSpiel's text for a seat holds what the seat saw earlier, where that matters."""
+    return _is_open(kind) or kind.provides_information_state_string
 
 
 def _state(params: OpenSpielParams, seed: int, position: Any, turns: tuple[int, ...]) -> OpenSpielState:

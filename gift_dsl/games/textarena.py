@@ -44,6 +44,7 @@ def facts(params: TextArenaParams) -> GameFacts:
         abilities=("adapter: as the environment",),
         prompt_tokens=(400, 150),
         players=("scripted", "human"),
+        whole_observations=False,
     )
 
 

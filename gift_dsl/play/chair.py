@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Final
 
 from gift_dsl.games.game import Legal, State
@@ -14,7 +15,7 @@ from gift_dsl.play.keys import Key, Keys
 from gift_dsl.play.parse import BadFormat, IllegalAction, parse_answer, read_action
 from gift_dsl.play.seats import ModelPlayer, Table, WrittenPlayer
 from gift_dsl.play.setting import Notes, Setting
-from gift_dsl.play.transcript import Chat, Transcript, make_transcript
+from gift_dsl.play.transcript import Chat, SingleTurns, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
 from gift_dsl.rng import branch
 from gift_dsl.seat import Completion, Request, Turn
@@ -87,6 +88,8 @@ class Chair:
         """The next message: the observation, and what was wrong with the last answer."""
         left = max(1, self.max_turns - self.asked)
         notes = Notes(self.seat + 1, self.asked + 1, left, self.feedback, self.note, self.reason)
+        if not self.memory.keeps:
+            notes = Notes(self.seat + 1, 1, left)  # the first turn's wording has the rules in it
         self.observation, self.legal = state.observation(self.seat), state.legal_actions()
         self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
         self.asked += 1
@@ -170,7 +173,9 @@ def opponent_memory(table: Table, setting: Setting, seat: int) -> Chat | Transcr
     """Of a seat that is not trained: it begins with the play."""
     player, system = setting.seats[seat], table.system_prompt
     if not isinstance(player, ModelPlayer):
-        return Chat(system)
+        return Chat(system, keeps=table.keeps_history)
+    if not table.keeps_history:
+        return SingleTurns(player.template, player.policy.codec, system, strip=False, turns=count())
     strip = setting.part.leaf.rollout.thinking == "strip"
     return make_transcript(player.template, player.policy.codec, system, strip=strip)
 

@@ -16,7 +16,7 @@ from gift_dsl.play.part import Play, Said, SeatEnd
 from gift_dsl.play.reward import PartResult, composite_return
 from gift_dsl.play.seats import ModelPlayer, Table, WrittenPlayer
 from gift_dsl.play.setting import Setting, settle
-from gift_dsl.play.transcript import Chat, Transcript, make_transcript
+from gift_dsl.play.transcript import Chat, SingleTurns, Transcript, make_transcript
 from gift_dsl.records import OutcomeName, PartRecord, Trajectory, TurnRecord
 from gift_dsl.records import Sequence as TokenSequence
 from gift_dsl.seat import PlayerFault
@@ -114,8 +114,10 @@ class Trainee:
     def _new_memory(self, table: Table) -> Chat | Transcript:
         player, system = table.policy, table.system_prompt
         if not isinstance(player, ModelPlayer | WrittenPlayer):
-            return Chat(system)
+            return Chat(system, keeps=table.keeps_history)
         codec = player.policy.codec if isinstance(player, ModelPlayer) else player.codec
+        if not table.keeps_history:
+            return SingleTurns(player.template, codec, system, strip=False, turns=self.turns)
         return make_transcript(player.template, codec, system, strip=self.strips, turns=self.turns)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from gift_dsl.games.build import build
 from gift_dsl.games.game import Game, GameFacts, Rows
@@ -96,11 +96,14 @@ class Evaluation:
         temperature, max_tokens: of the trained seats, instead of the rollout's.
         max_replays: times that an episode without a result is taken up again, after all others: from the turn that
             nobody answered, so that long games are not lost more often than short ones.
+        history: what prompts hold of earlier turns, of every seat: all of them, as in training, or nothing: then a
+            prompt is the system text and one message with the rules and the present state.
     """
 
     temperature: float
     max_tokens: int
     max_replays: int = 3
+    history: Literal["full", "none"] = "full"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +132,11 @@ class Table:
     evaluation: Evaluation | None = None
     lockstep: bool = False
     limit: VoidLimit | None = None
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether prompts hold earlier turns; only an evaluation can leave them out."""
+        return self.evaluation is None or self.evaluation.history == "full"
 
     def choose(self, name: str, rng: random.Random) -> tuple[str, Seat]:
         """The player that a name stands for, and its own name; a pool is drawn from until a player is found."""

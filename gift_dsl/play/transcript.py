@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, count
-from typing import Protocol
+from typing import Protocol, Self
 
 from gift_dsl.play.parse import without_thoughts
 from gift_dsl.play.template import AppendOnly, Ids, NotAppendOnly
@@ -20,7 +20,9 @@ Span = tuple[int, int]
 
 
 class Conversation(Protocol):
-    """What the table needs of a seat's memory."""
+    """What the table needs of a seat's memory; `keeps`: earlier turns are shown again with each new message."""
+
+    keeps: bool
 
     def hear(self, text: str, part: int) -> None:
         """A message for this seat; `part` is the index of the part it belongs to."""
@@ -34,11 +36,14 @@ class Conversation(Protocol):
 class Chat:
     """The memory of a player that reads messages."""
 
-    def __init__(self, system: str) -> None:
-        self.messages = [Message("system", system)] if system else []
+    def __init__(self, system: str, *, keeps: bool = True) -> None:
+        self.keeps = keeps
+        self.messages = _opening(system)
 
     def hear(self, text: str, part: int) -> None:
         """A message for this seat."""
+        if not self.keeps:
+            self.messages = _only_system(self.messages)
         self.messages.append(Message("user", text))
 
     def say(self, text: str) -> None:
@@ -47,9 +52,17 @@ class Chat:
 
     def copy(self) -> Chat:
         """An independent copy."""
-        other = Chat("")
+        other = Chat("", keeps=self.keeps)
         other.messages = list(self.messages)
         return other
+
+
+def _opening(system: str) -> list[Message]:
+    return [Message("system", system)] if system else []
+
+
+def _only_system(messages: list[Message]) -> list[Message]:
+    return [message for message in messages if message.role == "system"]
 
 
 class Transcript(Conversation, Protocol):
@@ -95,10 +108,12 @@ def make_transcript(
 class AppendTranscript:
     """One sequence, to which ids are only ever appended."""
 
+    keeps = True
+
     def __init__(self, template: AppendOnly, system: str, turns: Iterator[int]) -> None:
         self.codec = template.codec
         self._template, self._turns = template, turns
-        self._messages = [Message("system", system)] if system else []
+        self._messages = _opening(system)
         self._prompt: Ids = ()
         self._ids: list[int] = []
         self._mask: list[int] = []
@@ -174,12 +189,14 @@ class AppendTranscript:
 class TurnTranscripts:
     """A sequence for each turn; earlier turns are rendered anew in its prompt."""
 
+    keeps = True
+
     def __init__(
         self, template: AppendOnly | NotAppendOnly, codec: Codec, system: str, *, strip: bool, turns: Iterator[int]
     ) -> None:
         self.codec = codec
         self._template, self._strip, self._turns = template, strip, turns
-        self._messages = [Message("system", system)] if system else []
+        self._messages = _opening(system)
         self._context: Ids = ()
         self._sequences: list[Sequence] = []
 
@@ -215,10 +232,21 @@ class TurnTranscripts:
         """One for each turn."""
         return tuple(self._sequences)
 
-    def copy(self) -> TurnTranscripts:
+    def copy(self) -> Self:
         """An independent copy with its own numbers of turns."""
         used = chain.from_iterable(sequence.turns for sequence in self._sequences)
         turns = count(max(used, default=-1) + 1)
-        other = TurnTranscripts(self._template, self.codec, "", strip=self._strip, turns=turns)
+        other = type(self)(self._template, self.codec, "", strip=self._strip, turns=turns)
         other._messages, other._context, other._sequences = list(self._messages), self._context, list(self._sequences)
         return other
+
+
+class SingleTurns(TurnTranscripts):
+    """A sequence for each turn, whose prompt holds the system text and the last message: nothing said before."""
+
+    keeps = False
+
+    def hear(self, text: str, part: int) -> None:
+        """A message; what was heard and said before it is forgotten."""
+        self._messages = _only_system(self._messages)
+        super().hear(text, part)

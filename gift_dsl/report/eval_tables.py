@@ -37,10 +37,17 @@ def games_table(document: Mapping[str, Any]) -> Table:
     notes = [
         f"split {protocol['split']}, temperature {protocol['temperature']}, at most {protocol['max_tokens']} tokens a "
         f"turn, evaluation seed {protocol['seed']}; intervals are clustered by instance",
+        *_without_history(protocol),
         *dict.fromkeys(_opponents(score) for _, _, score in scores if score["opponents"]),
         *(_bounds(name, score) for name, _, score in scores if score["counts"]["void"] or score["unplayed"]),
     ]
     return Table(_GAMES, tuple(_row(*score) for score in scores), _GAME_ALIGNS, tuple(notes))
+
+
+def _without_history(protocol: Mapping[str, Any]) -> Sequence[str]:
+    """What must be said where prompts were not those of training."""
+    is_said = protocol.get("history", "full") != "full"
+    return ("prompts without history: each holds the rules and the present state, no earlier turn",) if is_said else ()
 
 
 def _scores(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -109,6 +116,7 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
         document["note"],
         f"{document['measure']} in `{document['source']}`: {protocol['rounds']} rounds of each game on "
         f"{protocol['split']}, temperature {protocol['temperature']}, evaluation seed {protocol['seed']}",
+        *_without_history(protocol),
         *arms,
         *(f"{name} is a control: it is rewarded for the form of its answers alone" for name in document["controls"]),
         *([_NO_CONTROL] if benchmarks and not document["controls"] else []),
@@ -154,7 +162,8 @@ def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
         "given away: share of the value that a solver finds lost, 0 is perfect play "
         f"({protocol['samples']} plays of each instance)",
     )
-    tables = [Table(("all games", *_RATINGS[1:5]), tuple(_rating(one) for one in document["overall"]), notes=notes[:1])]
+    said = (notes[0], *_without_history(protocol))
+    tables = [Table(("all games", *_RATINGS[1:5]), tuple(_rating(one) for one in document["overall"]), notes=said)]
     for game, ratings in document["games"].items():
         lost: Mapping[str, Any] = document["exploitability"].get(game, {})
         rows = tuple((*_rating(one), *_lost(lost.get(one["player"]))) for one in ratings)

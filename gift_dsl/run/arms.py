@@ -19,6 +19,8 @@ from gift_dsl.run.evaluate import read_eval
 _ARM: Final = "gift-arm/1"
 _SHOWN: Final = 3
 _MISSING: Final = "-"
+_ALWAYS: Final[Mapping[str, Any]] = {"history": "full"}
+"""How results were made that do not say it: it was the only way there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +284,9 @@ def _check_protocols(runs: Sequence[ComparedRun]) -> None:
 
 
 def _check_protocol(first: tuple[str, Mapping[str, Any] | None], other: tuple[str, Mapping[str, Any] | None]) -> None:
-    (here, mine), (there, theirs) = first, other
-    for key, value in (mine or {}).items():
-        told = (theirs or {}).get(key)
+    (here, mine), (there, theirs) = ((place, {**_ALWAYS, **(protocol or {})}) for place, protocol in (first, other))
+    for key, value in mine.items():
+        told = theirs.get(key)
         if told != value:
             raise GiftError(
                 f"these were evaluated differently, so they cannot be compared: `{key}` is {value} in {here} and "

@@ -86,6 +86,7 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
         "rounds": asked.rounds,
         "temperature": asked.temperature,
         "max_tokens": asked.max_tokens,
+        "history": asked.history,
         "seed": asked.seed,
         "samples": request.samples,
     }
@@ -148,6 +149,7 @@ def _games_request(request: ContestRequest) -> GamesRequest:
         rounds=request.rounds,
         games=request.games,
         seed=request.plan.evaluation.seed,
+        history=request.plan.evaluation.history,
         **_sampling(request.plan),
     )
 

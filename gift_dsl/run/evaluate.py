@@ -62,6 +62,7 @@ class EvalRequest:
         rounds: of each game and chain.
         output: the JSON file; tasks are kept in a folder of its name.
         checkpoint: of a run; None: the target is no run.
+        history: what prompts of games hold of earlier turns; none: no chain is played.
     """
 
     target: str
@@ -74,6 +75,7 @@ class EvalRequest:
     rounds: int
     output: Path
     checkpoint: int | str | None = None
+    history: Literal["full", "none"] = "full"
 
     @property
     def tasks(self) -> Path:
@@ -198,6 +200,7 @@ class _Work:
                     asked.max_tokens,
                     asked.max_replays,
                     asked.seed,
+                    asked.history,
                 ],
                 "seats": dict(asked.opponents),
             },
@@ -282,6 +285,7 @@ def games_request(request: EvalRequest, games: tuple[str, ...], chains: Mapping[
         temperature=sampled.temperature,
         max_tokens=sampled.max_tokens,
         max_replays=3 if final is None else final.max_replays,
+        history=request.history,
         seed=evaluation.seed,
         opponents={game: name for game, name in _final_opponents(request.plan).items() if game in played},
     )
@@ -437,5 +441,6 @@ def output_of(folder: Path, request: EvalRequest, who: str) -> Path:
         "chains": list(request.chains),
         "benchmarks": [dict(one) for one in request.benchmarks],
         "rounds": request.rounds,
+        **({} if request.history == "full" else {"history": request.history}),
     }
     return folder / f"eval-{safe_name(who)}-{request.split}-{digest(EVAL_SCHEMA, asked)[:8]}.json"

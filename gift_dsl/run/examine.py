@@ -103,9 +103,10 @@ def stage_request(plan: Plan, stage: StagePlan) -> GamesRequest | None:
         split="dev",
         rounds=rounds[0],
         games=tuple(dict.fromkeys(leaf.game for leaf in leaves(stage.play))),
-        chains=chains_of(stage),
+        chains=chains_of(stage) if evaluation.history == "full" else {},
         temperature=evaluation.temperature,
         max_tokens=evaluation.max_tokens,
+        history=evaluation.history,
         seed=evaluation.seed,
     )
 

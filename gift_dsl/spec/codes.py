@@ -664,6 +664,15 @@ _MEANING: Final[Mapping[str, Code]] = {
         "algorithm: {credit: segment}",
         "Use `credit: trajectory`, or a reward of mean, sum, weighted or difficulty, without a gate.",
     ),
+    "history-needed": Code(
+        "error",
+        "Evaluation asks for prompts without history, and a game tells its players only what is new since their last "
+        "turn (TextArena): no prompt of it could hold the whole state.",
+        "games: {ttt: {type: textarena, env: TicTacToe-v0, opponents: bot}}\n"
+        'opponents: {bot: {type: scripted, replies: ["[4]"]}}\n'
+        "evaluation: {history: none}",
+        "Write `history: full`, or leave the game to a spec of its own.",
+    ),
     "no-effect": Code(
         "warning",
         "A key was written whose value changes nothing beside the others.",

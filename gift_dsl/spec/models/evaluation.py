@@ -113,6 +113,13 @@ class EvaluationSpec(Strict):
         EvaluationSampling,
         Field(default_factory=EvaluationSampling.model_construct, description="How tokens are drawn."),
     ]
+    history: Annotated[
+        Literal["full", "none"],
+        Field(
+            description="What a prompt holds of earlier turns: all of them, as in training, or nothing (the paper's "
+            "evaluation): only system text, rules and the present state, for every seat."
+        ),
+    ] = "full"
     probe: Annotated[ProbeSpec | None, Field(description="Small evaluations during the run.")] = None
     final: Annotated[FinalSpec | None, Field(description="The evaluation of the finished run.")] = None
     benchmarks: Annotated[
