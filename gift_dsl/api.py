@@ -879,6 +879,7 @@ class TournamentOptions:
         samples: plays of each instance that a solver looks at; 0: it is not asked.
         split: of the games' instances.
         sets, only: as `--set` and `--only`, for specs.
+        out: where the result goes; None: `tournament/` beside the runs of the first target.
         tell: is told what happens, line by line.
     """
 
@@ -889,6 +890,7 @@ class TournamentOptions:
     split: Literal["dev", "test"] = "dev"
     sets: Sequence[str] = ()
     only: Sequence[str] = ()
+    out: Path | None = None
     tell: Callable[[str], None] = print
 
 
@@ -901,15 +903,18 @@ def tournament(targets: Sequence[str], options: TournamentOptions | None = None)
         options: games, players, rounds.
 
     Returns:
-        A `gift-tournament/1` document.
+        A `gift-tournament/1` document, which is also written. Pairings that were finished before, under the same
+        protocol, are not played again.
 
     Raises:
         SpecError: a spec has errors.
         UsageError, MachineError: as `run.contest.play_contest`.
     """
+    from dataclasses import replace
+
     from gift_dsl.artifacts.directory import open_run
     from gift_dsl.run import asked
-    from gift_dsl.run.contest import ContestRequest, named_runs, play_contest
+    from gift_dsl.run.contest import ContestRequest, contest_name, named_runs, play_contest
 
     options = options or TournamentOptions()
     runs = named_runs([Path(one) for one in targets if _is_run(Path(one))], open_run)
@@ -929,7 +934,11 @@ def tournament(targets: Sequence[str], options: TournamentOptions | None = None)
         split=options.split,
         rounds=options.rounds or asked.planned_rounds(plan),
         samples=options.samples,
+        output=options.out or Path(),
     )
+    if options.out is None:
+        folder = runs[0].path.parent if targets[0] not in specs else _runs_of(plan)
+        request = replace(request, output=folder / "tournament" / contest_name(request))
     return play_contest(request, _services_maker(plan), options.tell)
 
 
@@ -962,14 +971,6 @@ def _contest_player(plan: Plan, name: str) -> OpponentPlan:
         known = [*planned, *able]
         raise UsageError(f"`{name}` cannot enter; {did_you_mean(name, known) or 'players are: ' + ', '.join(known)}")
     return found
-
-
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document as JSON; the file is whole or not there."""
-    from gift_dsl.artifacts.files import json_text, write_whole
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json_text(document))
 
 
 def games_to_test() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -347,6 +347,15 @@ def _names(given: list[str] | None) -> list[str]:
     return [name.strip() for one in given or () for name in one.split(",") if name.strip()]
 
 
+def _words(options: Mapping[str, str | int | Path | Sequence[str] | None]) -> list[str]:
+    """Options as they are typed, for a command that goes on; those that were not given are left out."""
+    found: list[str] = []
+    for name, value in options.items():
+        several = [] if value is None else [value] if isinstance(value, str | int | Path) else value
+        found += [word for one in several for word in (f"--{name}", str(one))]
+    return found
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
@@ -419,14 +428,17 @@ def tournament(
     split: Annotated[str, typer.Option(help="Of the games' instances: dev or test.")] = "dev",
     sets: Sets = None,
     only: Only = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the JSON document here too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the result goes.")] = None,
     style: Annotated[str, typer.Option("--format", help="Of the tables: markdown or latex.")] = "markdown",
     json: Json = False,
 ) -> None:
     """Rate trained models, scripted players and endpoints.
 
-    Everybody plays everybody in every game, on the same instances and from all seats.
+    Everybody plays everybody in every game, on the same instances and from all seats. Every pairing is kept once it is
+    finished, and not played again by the same command.
     """
+    import shlex
+
     from gift_dsl import api
     from gift_dsl.report.eval_tables import tournament_tables
 
@@ -441,12 +453,13 @@ def tournament(
         split=split,
         sets=sets or (),
         only=only or (),
+        out=out,
         tell=_say,
     )
-    with _interruptible("nothing was written"):
+    given = {"games": games, "players": players, "rounds": rounds, "samples": samples, "split": split}
+    words = ["gift", "tournament", *targets, *_words({**given, "set": sets, "only": only, "out": out})]
+    with _interruptible(f"finished pairings are kept; go on with: {shlex.join(words)}"):
         document = api.tournament(targets, options)
-    if out is not None:
-        api.write_document(out, document)
     if json:
         _print_json(document)
     else:

@@ -87,3 +87,26 @@ def test_an_evaluation_that_is_stopped_keeps_what_is_finished(tmp_path, number, 
     assert process.returncode == code
     assert "what is finished is kept" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_tournament_that_is_stopped_names_the_command_that_goes_on(tmp_path):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    words = ["spec.yaml", "--games", "tictactoe", "--players", "random,minimax,first_legal", "--rounds", "3000"]
+    command = [sys.executable, "-m", "gift_dsl", "tournament", *words, "--samples", "0", "--out", "out.json"]
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        line = ""
+        while "random against minimax: 3000 rounds" not in line:
+            line = process.stderr.readline()
+            assert line, "it ended by itself"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "go on with: gift tournament spec.yaml --games tictactoe --players random,minimax,first_legal" in told
+    assert not (tmp_path / "out.json").exists()
+    again = told.partition("go on with: gift ")[2].split()
+    done = gift(*again, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "random against minimax: done before" in done.stderr

@@ -1,14 +1,55 @@
-"""Answers on disk: what was paid for once is not asked for again after an interruption."""
+"""Answers and results on disk: what was done or paid for once is not done again after an interruption."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from gift_dsl.artifacts.files import json_text, read_object, safe_name, write_whole
+from gift_dsl.errors import MachineError
 from gift_dsl.evaluate.subject import Answer, Question, prompt_hash
+
+KEPT_SCHEMA: Final = "gift-kept/1"
+
+Task = tuple[str, ...]
+"""The name of something that is done as a whole, e.g. two players in a game."""
+
+
+class KeptResults:
+    """One file for the result of each task, whole or not there.
+
+    Args:
+        folder: of the files; made with the first of them.
+        digest_of: of everything that the result of a task depends on.
+    """
+
+    def __init__(self, folder: Path, digest_of: Callable[[Task], str]) -> None:
+        self._folder, self._digest_of = folder, digest_of
+
+    def find(self, task: Task) -> dict[str, Any] | None:
+        """The result of a task; None where it was not finished, or depends on something else now."""
+        try:
+            found = read_object(self._path(task))
+        except (FileNotFoundError, MachineError):
+            return None
+        return found.get("result") if found.get("digest") == self._digest_of(task) else None
+
+    def keep(self, task: Task, result: Mapping[str, Any]) -> None:
+        """Write the result of a task.
+
+        Raises:
+            MachineError: the disk is full, or may not be written.
+        """
+        path = self._path(task)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"schema": KEPT_SCHEMA, "task": list(task), "digest": self._digest_of(task), "result": result}
+        write_whole(path, json_text(kept))
+
+    def _path(self, task: Task) -> Path:
+        return self._folder / f"{safe_name('.'.join(task))}.json"
 
 
 class KeptAnswers:

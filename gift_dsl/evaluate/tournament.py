@@ -7,19 +7,22 @@ and who does better on an instance has won it; in a game for more than two, each
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any, Final
 
 from gift_dsl.errors import UsageError
 from gift_dsl.evaluate.games import Arena, GamesRequest, evaluate_games
+from gift_dsl.evaluate.kept import KeptResults
 from gift_dsl.evaluate.ratings import Meeting, Rating, rate
 from gift_dsl.evaluate.scores import Round
 from gift_dsl.play.seats import Choice, Seat, TableGame
 from gift_dsl.stats import Interval, clustered_mean
 
 TOURNAMENT_SCHEMA: Final = "gift-tournament/1"
+ROUNDS: Final = "rounds"
+"""The first word of the names of tasks that are kept: the rounds of (game, player, opponent)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,12 +34,16 @@ class Lists:
         games: by name, on one split.
         system_prompt: of every conversation.
         max_context: longest sequence of a model in tokens; None: no limit.
+        kept: where the rounds of finished pairings are; None: they are not kept.
+        tell: is told of each pairing, in a line.
     """
 
     contestants: Mapping[str, Seat]
     games: Mapping[str, TableGame]
     system_prompt: str = ""
     max_context: int | None = None
+    kept: KeptResults | None = None
+    tell: Callable[[str], None] = lambda _line: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,20 @@ class _Hall:
         return replace(game, plan=replace(game.plan, trainee_seat="any", trainee_role=None))
 
     async def rounds(self, player: str, opponent: str | None) -> tuple[Round, ...]:
-        """The rounds of one player against copies of another, or alone."""
+        """The rounds of one player against copies of another, or alone; taken from the disk where they are kept."""
+        kept, task = self.lists.kept, (ROUNDS, self.name, player, *([] if opponent is None else [opponent]))
+        what = f"{self.name}: {player}" + ("" if opponent is None else f" against {opponent}")
+        found = None if kept is None else kept.find(task)
+        if found is not None:
+            self.lists.tell(f"{what}: done before")
+            return tuple(Round(**one) for one in found["rounds"])
+        rounds = await self._play(player, opponent)
+        if kept is not None:
+            kept.keep(task, {"rounds": [asdict(one) for one in rounds]})
+        self.lists.tell(f"{what}: {len(rounds)} rounds")
+        return rounds
+
+    async def _play(self, player: str, opponent: str | None) -> tuple[Round, ...]:
         game = self.game
         players: dict[str, Seat | Choice] = dict(self.lists.contestants)
         arena = Arena(

@@ -1,20 +1,29 @@
-"""A tournament of what runs trained, of scripted players and of endpoints; and what each of them gives away."""
+"""A tournament of what runs trained, of scripted players and of endpoints; and what each of them gives away.
+
+    <output>.json       the result, `gift-tournament/1`
+    <output>/           a file for each pairing, and for what each contestant gives away in a game, once it is finished
+
+The same tournament goes on from what is there, with the result of an unbroken one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.artifacts.files import json_text, write_whole
 from gift_dsl.errors import UsageError
 from gift_dsl.evaluate.exploit import measure_exploitability
 from gift_dsl.evaluate.games import Arena, GamesRequest
-from gift_dsl.evaluate.tournament import Lists, play_tournament
+from gift_dsl.evaluate.kept import KeptResults, Task
+from gift_dsl.evaluate.tournament import ROUNDS, TOURNAMENT_SCHEMA, Lists, play_tournament
 from gift_dsl.games.minimax import EXACT_CELLS
-from gift_dsl.plan import GamePlan, OpponentPlan, Plan
+from gift_dsl.plan import GamePlan, OpponentPlan, Plan, digest, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat, TableGame
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
@@ -23,6 +32,7 @@ from gift_dsl.run.seating import table_games
 from gift_dsl.run.subjects import find_device, model_of_run
 
 _SOLVER: Final = "minimax"
+_LOST: Final = "given-away"
 _MODELS: Final = ("openai", "local")
 _LEAST_INSTANCES: Final = 20
 
@@ -39,6 +49,7 @@ class ContestRequest:
         split: of their instances.
         rounds: of each pair in each game.
         samples: plays of each instance that a solver looks at; 0: it is not asked.
+        output: the JSON file; what is finished is kept in a folder of its name.
     """
 
     plan: Plan
@@ -48,10 +59,13 @@ class ContestRequest:
     split: Literal["dev", "test"]
     rounds: int
     samples: int
+    output: Path
 
 
 def play_contest(request: ContestRequest, make_services: Callable[[], Services], tell: Tell) -> dict[str, Any]:
-    """Everybody against everybody, and each against a solver where there is one.
+    """Everybody against everybody, and each against a solver where there is one; written to `request.output`.
+
+    Pairings that an earlier call finished are not played again.
 
     Returns:
         A `gift-tournament/1` document, with `contestants`, `protocol` and `exploitability` beside.
@@ -67,15 +81,17 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
     asyncio.run(_check_endpoints(request))
     tell(f"{len(names)} contestants: {', '.join(names)}; {request.rounds} rounds of each pair in each game")
     services = make_services()
-    seats = dict(_seats(request, names, services))
+    entered = dict(_entered(request, names, services))
     asked = _games_request(request)
     stage = request.plan.stages[-1]
-    lists = Lists(seats, games, stage.system_prompt, stage.max_context)
+    kept = KeptResults(request.output.with_suffix(""), partial(_digest, request, asked, entered))
+    seats = {name: one.seat for name, one in entered.items()}
+    lists = Lists(seats, games, stage.system_prompt, stage.max_context, kept, tell)
 
     async def play() -> dict[str, Any]:
         async with services.network:
             found = (await play_tournament(lists, asked)).to_json()
-            found["exploitability"] = await _exploitability(lists, request, asked, tell)
+            found["exploitability"] = await _exploitability(lists, request, asked)
         return found
 
     document = asyncio.run(play())
@@ -90,7 +106,48 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
         "seed": asked.seed,
         "samples": request.samples,
     }
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(request.output, json_text(document))
+    tell(f"written: {request.output}")
     return document
+
+
+def contest_name(request: ContestRequest) -> str:
+    """A name for the file of a tournament: the same for the same contestants, games and options."""
+    asked = {
+        "runs": [str(run.path.resolve()) for run in request.runs],
+        "players": [to_json(one) for one in request.players],
+        "games": list(request.games),
+        "rounds": request.rounds,
+        "samples": request.samples,
+        "spec": request.plan.spec_hash,
+    }
+    return f"tournament-{request.split}-{digest(TOURNAMENT_SCHEMA, asked)[:8]}.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entered:
+    """A contestant: who sits, and what that depends on, as plain values."""
+
+    seat: Seat
+    identity: Any
+
+
+def _digest(request: ContestRequest, asked: GamesRequest, entered: Mapping[str, _Entered], task: Task) -> str:
+    """Digest of all that the result of a task depends on."""
+    kind, game, *names = task
+    stage = request.plan.stages[-1]
+    return digest(
+        f"gift-tournament-{kind}/1",
+        {
+            "who": [entered[name].identity for name in names],
+            "game": to_json(request.plan.game(game)),
+            "prompt": [stage.system_prompt, stage.max_context],
+            "asked": [asked.split, asked.rounds, asked.temperature, asked.max_tokens, asked.max_replays, asked.seed],
+            "history": asked.history,
+            "samples": None if kind == ROUNDS else request.samples,
+        },
+    )
 
 
 def _run_names(runs: Sequence[RunDirectory]) -> list[str]:
@@ -122,14 +179,17 @@ async def _check_endpoints(request: ContestRequest) -> None:
     await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
 
 
-def _seats(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, Seat]]:
+def _entered(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, _Entered]]:
     for name, run in zip(names, request.runs, strict=False):
-        seat = model_of_run(run, run.plan, "final").seat(services)
+        examinee = model_of_run(run, run.plan, "final")
+        seat = examinee.seat(services)
         assert isinstance(seat, ModelPlayer)
         # as an opponent it keeps the sampling of the tournament
-        yield name, replace(seat, name=name, **_sampling(request.plan))
+        seat = replace(seat, name=name, **_sampling(request.plan))
+        yield name, _Entered(seat, [examinee.identity, to_json(run.plan.model), examinee.thinking])
     for player in request.players:
-        yield player.name, _local(request, player) if player.type == "local" else make_player(player, services)
+        seat = _local(request, player) if player.type == "local" else make_player(player, services)
+        yield player.name, _Entered(seat, to_json(player))
 
 
 def _local(request: ContestRequest, player: OpponentPlan) -> ModelPlayer:
@@ -164,9 +224,7 @@ def has_solver(game: GamePlan) -> bool:
     return game.family == "board" and game.params["height"] * game.params["width"] <= EXACT_CELLS
 
 
-async def _exploitability(
-    lists: Lists, request: ContestRequest, asked: GamesRequest, tell: Tell
-) -> dict[str, dict[str, Any]]:
+async def _exploitability(lists: Lists, request: ContestRequest, asked: GamesRequest) -> dict[str, dict[str, Any]]:
     """By game and contestant. On boards the other seat is a perfect player's."""
     if not request.samples:
         return {}
@@ -176,7 +234,7 @@ async def _exploitability(
         plan = request.plan.game(name)
         if not has_solver(plan):
             continue
-        tell(f"{name}: what {len(lists.contestants)} contestants give away")
+        lists.tell(f"{name}: what {len(lists.contestants)} contestants give away")
         game = replace(lists.games[name], plan=replace(plan, trainee_seat="any", trainee_role=None))
         against = {name: _SOLVER} if plan.family == "board" else {}
         few = replace(
@@ -188,8 +246,19 @@ async def _exploitability(
         found[name] = {}
         for contestant, seat in lists.contestants.items():
             arena = Arena(seat, {name: game}, {_SOLVER: perfect}, lists.system_prompt, lists.max_context)
-            measured = await measure_exploitability(arena, few, request.samples)
-            found[name][contestant] = measured[name].to_json()
+            found[name][contestant] = await _given_away(lists, contestant, arena, few, request.samples)
+    return found
+
+
+async def _given_away(lists: Lists, contestant: str, arena: Arena, few: GamesRequest, samples: int) -> dict[str, Any]:
+    """Of one contestant in one game; taken from the disk where it is kept."""
+    assert lists.kept is not None
+    (name,) = few.games
+    task = (_LOST, name, contestant)
+    found = lists.kept.find(task)
+    if found is None:
+        found = (await measure_exploitability(arena, few, samples))[name].to_json()
+        lists.kept.keep(task, found)
     return found
 
 

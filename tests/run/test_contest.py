@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from gift_dsl import api
 from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.evaluate.kept import KeptResults
 from gift_dsl.report.eval_tables import tournament_tables
 from gift_dsl.report.tables import to_markdown
 from gift_dsl.run.contest import has_solver
@@ -46,9 +48,99 @@ def test_without_samples_no_solver_is_asked(run):
     assert hold(run.path, players=("random",), samples=0)["exploitability"] == {}
 
 
-def test_the_same_tournament_gives_the_same_result(run):
+def test_the_same_tournament_gives_the_same_result(run, tmp_path):
     options = {"players": ("random",), "samples": 0}
-    assert hold(run.path, **options) == hold(run.path, **options)
+    first, second = (hold(run.path, out=tmp_path / name, **options) for name in ("a.json", "b.json"))
+    assert first == second
+
+
+@pytest.fixture(scope="module")
+def games_for_one_and_two(tmp_path_factory):
+    """A spec of two endpoints that can play both of its games, and its tournament without a break."""
+    folder = tmp_path_factory.mktemp("both")
+    with serving(_reply) as server:
+        path = write_spec(folder, SPEC + _endpoints(server))
+        options = {"games": ("arithmetic", "tictactoe"), "rounds": 4, "out": folder / "whole.json"}
+        yield path, options, hold(path, **options)
+
+
+def _endpoints(server):
+    fields = f'type: openai, base_url: "{server.url}", temperature: 0'
+    return f"opponents:\n  one: {{{fields}, model: one}}\n  two: {{{fields}, model: two}}\n"
+
+
+def _reply(body):
+    """A player that knows no more than its name: always the same answer."""
+    return {"one": "<answer>1</answer>", "two": "<answer>2</answer>"}[body["model"]]
+
+
+@pytest.mark.parametrize("last", range(1, 6))
+def test_a_tournament_that_was_stopped_goes_on_to_the_same_result(games_for_one_and_two, tmp_path, monkeypatch, last):
+    """Stopped after each of its tasks: two plays alone, two of a pair, and what each gives away."""
+    path, options, whole = games_for_one_and_two
+    options = {**options, "out": tmp_path / "stopped.json"}
+    keep, done = KeptResults.keep, []
+
+    def keep_and_stop(self, task, result):
+        keep(self, task, result)
+        done.append(task)
+        if len(done) == last:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(KeptResults, "keep", keep_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        hold(path, **options)
+    assert not options["out"].exists()
+    before = list(done)
+    assert hold(path, **options) == whole
+    assert len(done) == len(set(done)) == 5
+    assert done[:last] == before
+    assert json.loads(options["out"].read_text(encoding="utf-8")) == whole
+
+
+def test_what_is_finished_is_not_played_again(run):
+    hold(run.path, players=("random", "minimax"))
+    told = Told()
+    hold(run.path, players=("random", "minimax"), tell=told)
+    assert [line for line in told.lines if ": done before" in line] == [
+        "tictactoe: small against random: done before",
+        "tictactoe: small against minimax: done before",
+        "tictactoe: random against minimax: done before",
+    ]
+
+
+@pytest.mark.parametrize("change", [{"rounds": 8}, {"split": "test"}, {"sets": ("evaluation.history=none",)}])
+def test_another_protocol_plays_anew(tmp_path, change):
+    text = SPEC + "opponents:\n  strong: {type: minimax, epsilon: 0.2}\n"
+    options = {"players": ("random", "strong"), "samples": 0, "out": tmp_path / "one.json"}
+    hold(write_spec(tmp_path, text), **options)
+    told = Told()
+    hold(write_spec(tmp_path, text), tell=told, **{**options, **change})
+    assert not [line for line in told.lines if "done before" in line]
+
+
+def test_another_player_of_the_same_name_plays_anew(tmp_path):
+    options = {"players": ("random", "strong"), "samples": 0, "out": tmp_path / "one.json"}
+    for epsilon in (0.2, 0.3):
+        told, text = Told(), SPEC + f"opponents:\n  strong: {{type: minimax, epsilon: {epsilon}}}\n"
+        hold(write_spec(tmp_path, text), tell=told, **options)
+        assert not [line for line in told.lines if "done before" in line]
+
+
+def test_a_damaged_file_of_a_pairing_is_played_again(tmp_path):
+    options = {"players": ("random", "minimax"), "samples": 0, "out": tmp_path / "one.json"}
+    whole = hold(write_spec(tmp_path), **options)
+    (kept,) = (tmp_path / "one").iterdir()
+    kept.write_text("{")
+    assert hold(write_spec(tmp_path), **options) == whole
+
+
+def test_unless_it_is_said_it_lies_beside_the_runs(run):
+    told = Told()
+    hold(run.path, players=("random",), tell=told, samples=0)
+    path = Path(told.lines[-1].removeprefix("written: "))
+    assert path.parent == run.path.parent / "tournament"
+    assert json.loads(path.read_text(encoding="utf-8"))["schema"] == "gift-tournament/1"
 
 
 def test_two_runs_of_one_spec_are_told_apart(run, tmp_path):

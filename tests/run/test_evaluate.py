@@ -94,6 +94,21 @@ def test_the_manifest_still_tells_what_was_changed_before(own):
     assert check_manifest(own) == ["plan.json was changed"]
 
 
+def test_a_run_can_be_evaluated_without_history(own):
+    """The games alone, since a chain is made of history; beside the result with it, and not compared with that."""
+    whole, found = evaluate(own.path, rounds=4), evaluate(own.path, rounds=4, history="none")
+    assert (whole["protocol"]["history"], found["protocol"]["history"]) == ("full", "none")
+    assert (set(whole["chains"]), found["chains"]) == ({"nested"}, {})
+    assert found["protocols"]["game/tictactoe"]["history"] == "none"
+    assert any("prompts without history" in note for note in eval_tables(found)[0].notes)
+    paths = sorted(own.evaluation.glob("eval-*.json"))
+    assert len(paths) == 2
+    with pytest.raises(GiftError, match="`history` is"):
+        api.compare(paths)
+    with pytest.raises(UsageError, match="make no chain: name the games of `nested`"):
+        evaluate(own.path, games=("nested",), history="none")
+
+
 def test_the_test_split_is_read_only_where_it_is_asked_for(own):
     assert evaluate(own.path, rounds=2, games=("arithmetic",), split="test")["protocol"]["split"] == "test"
     assert evaluate(own.path, rounds=2, games=("arithmetic",))["protocol"]["split"] == "dev"
