@@ -127,8 +127,9 @@ def join_ranks() -> PartialState:
 def open_session(run: RunDirectory, stop: Stop) -> Session:
     """This process's place among those of the run, and what was used before it started."""
     plan = run.plan
-    torch.set_num_threads(int(run.lock["threads"]))  # of the first session: other numbers round differently
     state = join_ranks()
+    # Of the first session: other numbers round differently. After accelerate, which may set a number of its own.
+    torch.set_num_threads(int(run.lock["threads"]))
     last: dict[str, Any] = {}
     tokens = 0.0
     for record in read_lines(run.metrics):

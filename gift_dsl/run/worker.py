@@ -16,10 +16,21 @@ import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gift_dsl.errors import GiftError, LimitReached, MachineError
 from gift_dsl.run.request import FINAL, STOPPED, Leave, Stop
+
+_KNOWN: Final = (
+    # peft 0.21 asks transformers 5.23 by the old name, with adapters and gradient checkpointing
+    "`is_gradient_checkpointing` is deprecated",
+)
+"""Beginnings of warnings that change nothing for whoever runs a spec."""
+_KNOWN_LOGGED: Final = {
+    # the model's end of text is now that of the tokenizer, as the codec has it all along
+    "transformers.trainer_utils": "The tokenizer has new PAD/BOS/EOS tokens",
+}
+"""The same, of what a logger says."""
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +45,10 @@ def main(arguments: list[str]) -> int:
     quieten()
     from gift_dsl.artifacts.directory import open_run
 
-    return perform(open_run(Path(path)), what, stop, is_last=True)
+    run = open_run(Path(path))
+    # Unset, accelerate would take a number of its own on several processes of a CPU.
+    os.environ.setdefault("OMP_NUM_THREADS", str(run.lock["threads"]))
+    return perform(run, what, stop, is_last=True)
 
 
 def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False) -> int:
@@ -64,14 +78,18 @@ def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False) -> int:
 
 
 def quieten() -> None:
-    """Libraries neither call home nor print bars; what they deprecate is for us to know, not for users."""
+    """Libraries print no bars, nor what is for us to know and not for users.
+
+    Each message by its own words, as it was met in a run: what is not listed is shown.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning)
+    for words in _KNOWN:
+        warnings.filterwarnings("ignore", message=words)
+    for name, words in _KNOWN_LOGGED.items():
+        logging.getLogger(name).addFilter(lambda record, words=words: not record.getMessage().startswith(words))
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
