@@ -17,9 +17,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
@@ -30,13 +31,18 @@ from lm_eval.api.task import ConfigurableTask, Task
 from lm_eval.config.task import TaskConfig
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks import manager as lm_eval_manager
+from lm_eval.tasks._index import TaskIndex
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.evaluate.generators import kept_generators
 from gift_dsl.evaluate.kept import KeptAnswers
 from gift_dsl.evaluate.subject import Answer, Prompt, Question, Score, Subject
+from gift_dsl.evaluate.task_files import TaskFiles
 from gift_dsl.seat import Message
 
+_LOG: Final = logging.getLogger(__name__)
 _SEEDS: Final = (0, 1234, 1234)
 """Of `random`, numpy and torch: lm-eval's own, so that its tasks draw what they draw there."""
 _MAX_TOKENS: Final = 256
@@ -203,10 +209,10 @@ def load_builtin(
         UsageError: there is no such task.
         MachineError: its rows cannot be had.
     """
-    manager = _manager()
+    manager = make_manager(names)
     for name in names:
-        if name not in manager.all_tasks:
-            close = [known for known in manager.all_tasks if name in known][:5]
+        if name not in manager.task_index:
+            close = _task_files().like(name)[:5]
             hint = f"; there are {', '.join(close)}" if close else ""
             raise UsageError(f"lm-eval has no task `{name}`{hint}")
     with _quiet(), _rows_from(read), kept_generators():
@@ -464,11 +470,60 @@ def _interleave(shares: Sequence[Sequence[Any]], total: int) -> list[Any]:
     return [shares[index % len(shares)][index // len(shares)] for index in range(total)]
 
 
-@lru_cache(maxsize=1)
-def _manager() -> TaskManager:
-    """The index of all tasks; takes seconds."""
+def make_manager(names: Sequence[str]) -> TaskManager:
+    """lm-eval's manager of tasks, which knows these names and all that they stand for, and little else.
+
+    What it knows is what it would know of them if it had read all of its files, which takes seconds.
+    """
+    manager, files = TaskManager(include_defaults=False), _task_files()
+    configs: dict[Path, dict[str, Any]] = {}
+    waiting, seen = list(names), set(names)
+    while waiting:
+        for path in files.holding(waiting.pop()):
+            if path not in configs:
+                configs[path] = _read_task_file(path)
+            new = set(_names_in(configs[path], seen)) - seen
+            seen |= new
+            waiting += new
     with _quiet():
-        return TaskManager()
+        for path in sorted(configs, key=Path.as_posix):  # the first of equal names counts
+            with suppress(ValueError):  # a file that others include, or none of a task
+                TaskIndex.process_cfg(configs[path], path, manager.task_index)
+    return manager
+
+
+def _read_task_file(path: Path) -> dict[str, Any]:
+    """Its keys, functions by their names; of what cannot be read none, as in lm-eval's own index."""
+    try:
+        return load_yaml(path, resolve_func=False)
+    except Exception as error:  # noqa: BLE001 - lm-eval catches all, too
+        _LOG.debug("%s is not read: %s", path, error)
+        return {}
+
+
+def _names_in(config: dict[str, Any], wanted: set[str]) -> Iterator[str]:
+    """What one must know to know a file: the members of a group that is wanted, a task that has a tag that is."""
+    tags = TaskIndex._str_to_set(config.get("tag"))
+    if isinstance(config.get("group"), str):
+        if config["group"] in wanted:
+            yield from _members(config.get("task"))
+    elif isinstance(config.get("task"), str) and tags & wanted:
+        yield config["task"]
+
+
+def _members(listed: Any) -> Iterator[str]:
+    """Names in the `task` of a group; groups may stand in it whole."""
+    for item in listed if isinstance(listed, list) else [listed]:
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            yield from (value for value in (item.get("group"),) if value)
+            yield from _members(item.get("task"))
+
+
+@lru_cache(maxsize=1)
+def _task_files() -> TaskFiles:
+    return TaskFiles(Path(lm_eval_manager.__file__).parent)
 
 
 @contextmanager

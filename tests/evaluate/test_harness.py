@@ -334,7 +334,6 @@ def write_mmlu(folder, subject="anatomy"):
             writer.writerows([[f"Which bone is number {n}?", "one", "two", "three", "four", n % 4] for n in range(6)])
 
 
-@pytest.mark.slow
 def test_a_task_of_lm_eval_runs_on_local_rows(tmp_path):
     write_mmlu(tmp_path)
     benchmark = {"type": "lm_eval", "task": "mmlu_anatomy", "data_dir": str(tmp_path), "num_fewshot": 2}
@@ -346,7 +345,6 @@ def test_a_task_of_lm_eval_runs_on_local_rows(tmp_path):
     assert low <= result.results[name]["acc,none"] <= high
 
 
-@pytest.mark.slow
 def test_bad_input_for_a_task_of_lm_eval_is_named(tmp_path):
     def evaluate(task, subject, **more):
         request = BenchmarksRequest(({"type": "lm_eval", "task": task, **more},), seed=1)

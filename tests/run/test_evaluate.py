@@ -226,7 +226,6 @@ def test_an_endpoint_plays_and_answers_as_the_model_would(rows, tmp_path):
         assert asked == {(1.0, 6)}, "the sampling of the evaluation, not the opponent's own"
 
 
-@pytest.mark.slow  # lm-eval reads 14,000 files to know its tasks
 def test_an_endpoint_is_not_asked_for_log_likelihoods(tmp_path):
     with serving(lambda body: "A") as server:
         spec = write_spec(tmp_path, SPEC + SUBJECT.format(url=server.url))
