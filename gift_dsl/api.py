@@ -646,6 +646,7 @@ class EvalOptions:
         checkpoint: of a run: `final`, `best`, `start` or a step.
         judge: of CommonGen; `stand-in` is offline.
         data: folder of the benchmarks' rows.
+        processes: that share the work, each with a device of its own; None: those of a launcher, else this one alone.
         out: where the result goes; None: `eval/` of the run, else below the spec's output folder.
         tell: is told what happens, line by line.
     """
@@ -662,6 +663,7 @@ class EvalOptions:
     checkpoint: str | None = None
     judge: str | None = None
     data: Path | None = None
+    processes: int | None = None
     out: Path | None = None
     tell: Callable[[str], None] = print
 
@@ -687,6 +689,7 @@ def evaluate(target: str, text: str | bytes | None = None, options: EvalOptions 
 
     from gift_dsl.artifacts.directory import open_run
     from gift_dsl.run.evaluate import evaluate_target, extend_manifest, output_of
+    from gift_dsl.run.ranks import evaluate_apart, given_team, services_maker
 
     options = options or EvalOptions()
     path = Path(target)
@@ -696,14 +699,19 @@ def evaluate(target: str, text: str | bytes | None = None, options: EvalOptions 
     if run is None and options.checkpoint is not None:
         raise UsageError("--checkpoint goes with a run directory")
     plan = run.plan if run is not None else _eval_plan(target, text, options)
-    request, who = _eval_request(target, plan, run, options)
+    request = _eval_request(target, plan, run, options)
     if options.out is None:
         folder = run.evaluation if run is not None else _runs_of(plan) / "eval"
-        request = replace(request, output=output_of(folder, request, who))
-    with run.hold() if run is not None else nullcontext():
-        document = evaluate_target(request, _services_maker(plan), options.tell)
-        if run is not None and request.output.resolve().is_relative_to(run.path.resolve()):
-            extend_manifest(run, request.output)
+        request = replace(request, output=output_of(folder, request))
+    with given_team(options.processes) as team:
+        is_main = team.rank == 0
+        with run.hold() if run is not None and is_main else nullcontext():
+            if team.size == 1 and options.processes not in (None, 1):
+                document = evaluate_apart(request, options.processes, _find_key)
+            else:
+                document = evaluate_target(request, services_maker(plan, _find_key, team), options.tell, team)
+            if run is not None and is_main and request.output.resolve().is_relative_to(run.path.resolve()):
+                extend_manifest(run, request.output)
     return document
 
 
@@ -770,10 +778,10 @@ def _model_spec(source: str, games: Mapping[str, str], options: EvalOptions) -> 
     return check_spec("-", "\n".join(lines), sets=options.sets, only=options.only)
 
 
-def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: EvalOptions) -> tuple[EvalRequest, str]:
-    """What is asked, and what its result is called after."""
-    from gift_dsl.run import asked, subjects
+def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: EvalOptions) -> EvalRequest:
+    from gift_dsl.run import asked
     from gift_dsl.run.evaluate import EvalRequest
+    from gift_dsl.run.subjects import Who
 
     games, chains = asked.named_games(plan, options.games)
     benchmarks = asked.named_benchmarks(plan, options.benchmarks, options.judge)
@@ -783,29 +791,20 @@ def _eval_request(target: str, plan: Plan, run: RunDirectory | None, options: Ev
     history = options.history or plan.evaluation.history
     if history == "none" and chains and options.games:
         raise UsageError(f"prompts without history make no chain: name the games of `{next(iter(chains))}` instead")
-    final = plan.evaluation.final or plan.evaluation
+    place = None if run is None else str(run.path.resolve())
     checkpoint = None if run is None or options.subject is not None else _checkpoint(options.checkpoint or "final")
-    if options.subject is not None:
-        name, sampling = options.subject, (final.temperature, final.max_tokens)
-        examinee = subjects.lazily(lambda: subjects.opponent_of_plan(plan, name, sampling))
-    elif run is not None and checkpoint is not None:
-        examinee = subjects.lazily(lambda: subjects.model_of_run(run, plan, checkpoint))
-    else:
-        examinee = subjects.model_of_plan(plan)
-    request = EvalRequest(
+    return EvalRequest(
         target=target,
         plan=plan,
-        examinee=examinee,
+        who=Who(run=place, checkpoint=checkpoint, opponent=options.subject),
         games=games,
         chains=chains if history == "full" else {},
         benchmarks=asked.limited(benchmarks, options.limit, options.data),
         split=options.split,
         rounds=options.rounds or asked.planned_rounds(plan),
         output=options.out or Path(),
-        checkpoint=checkpoint,
         history=history,
     )
-    return request, options.subject or str(checkpoint or "model")
 
 
 def _checkpoint(word: str) -> int | Literal["start", "best", "final"]:

@@ -279,6 +279,7 @@ def eval_(
         str | None, typer.Option(metavar="NAME", help="CommonGen's judge: an `openai` opponent, or stand-in (offline).")
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Rows of the benchmarks instead of the hub.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that share the work, one a device.")] = None,
     sets: Sets = None,
     only: Only = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the result goes.")] = None,
@@ -309,6 +310,7 @@ def eval_(
         checkpoint=checkpoint,
         judge=judge,
         data=data,
+        processes=processes,
         out=out,
         tell=_say,
     )

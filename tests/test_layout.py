@@ -30,6 +30,7 @@ ADAPTERS = (
     "run/final.py",
     "run/given.py",
     "run/models.py",
+    "run/ranks.py",
     "run/stage.py",
     "run/subjects.py",
     "run/trackers.py",

@@ -195,8 +195,10 @@ class _Job:
         output, share = self.request.output, self.request.share or Share()
         if output is None:
             return await self._run(None, share, on_progress)
-        rank = f".{share.rank}" if share.size > 1 else ""
-        with KeptAnswers(output / f"answers_{self.key}{rank}.jsonl", self.digest) as kept:
+        alone = output / f"answers_{self.key}.jsonl"
+        mine = alone if share.size == 1 else alone.with_suffix(f".{share.rank}.jsonl")
+        beside = {alone, *output.glob(f"{alone.stem}.[0-9]*.jsonl")} - {mine}
+        with KeptAnswers(mine, self.digest, sorted(beside)) as kept:
             result = await self._run(kept, share, on_progress)
         return result
 

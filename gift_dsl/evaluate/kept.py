@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -61,9 +61,11 @@ class KeptAnswers:
     Args:
         path: of the file; made with its folder.
         digest: of everything that the answers depend on besides their prompt.
+        beside: files of other processes, which are read only: what any of them kept is known to all, so that an
+            evaluation may go on in another number of processes.
     """
 
-    def __init__(self, path: Path, digest: str) -> None:
+    def __init__(self, path: Path, digest: str, beside: Iterable[Path] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._answers = _read(path, digest)
         draft = path.with_name(path.name + ".new")
@@ -71,6 +73,8 @@ class KeptAnswers:
             file.write(json.dumps({"schema": "gift-answers/1", "digest": digest}) + "\n")
             file.writelines(_line(key, answer) for key, answer in self._answers.items())
         draft.replace(path)
+        for other in beside:
+            self._answers = _read(other, digest) | self._answers
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> Self:

@@ -1,21 +1,21 @@
 # pyright: basic
-"""One evaluation outside a run: benchmarks and games of one model, in this process, each task kept once it is finished.
+"""One evaluation outside a run: benchmarks and games of one model, each task kept once it is finished.
 
     <output>.json           the result, `gift-eval/1`
     <output>/games/         a file for each game and chain, every round in it
     <output>/benchmarks/    what `evaluate.benchmarks` keeps
 
 What can be wrong is looked for before anything is asked: rows of games, endpoints, keys, and the input of benchmarks,
-which therefore come first.
+which therefore come first. Several processes share rounds and questions; rank 0 alone tells and writes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -32,10 +32,10 @@ from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, 
 from gift_dsl.play.seats import ModelPlayer
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
-from gift_dsl.run.examine import Examiner, read_result, write_result
+from gift_dsl.run.examine import Examiner, document_of, read_result, write_result
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import seated_names, table_games
-from gift_dsl.run.subjects import Examinee, find_device
+from gift_dsl.run.subjects import Examinee, Who, find_device, find_examinee
 from gift_dsl.train.team import Team
 
 EVAL_SCHEMA: Final = "gift-eval/1"
@@ -54,27 +54,25 @@ class EvalRequest:
     Attributes:
         target: as the user named it.
         plan: games, opponents, prompts, sampling.
-        examinee: who is evaluated; entered once, so that what is made for it goes again.
+        who: is evaluated.
         games: names of games that are played alone.
         chains: compositions that are played whole, by name.
         benchmarks: type and fields of each.
         split: of the games' instances; test only where the user says so.
         rounds: of each game and chain.
         output: the JSON file; tasks are kept in a folder of its name.
-        checkpoint: of a run; None: the target is no run.
         history: what prompts of games hold of earlier turns; none: no chain is played.
     """
 
     target: str
     plan: Plan
-    examinee: AbstractContextManager[Examinee]
+    who: Who
     games: tuple[str, ...]
     chains: Mapping[str, Node]
     benchmarks: tuple[JsonMap, ...]
     split: Literal["dev", "test"]
     rounds: int
     output: Path
-    checkpoint: int | str | None = None
     history: Literal["full", "none"] = "full"
 
     @property
@@ -94,47 +92,57 @@ class EvalRequest:
         return tuple(dict.fromkeys(str(one["judge"]) for one in self.benchmarks if one.get("judge")))
 
 
-def evaluate_target(request: EvalRequest, make_services: MakeServices, tell: Tell) -> dict[str, Any]:
+def evaluate_target(
+    request: EvalRequest, make_services: MakeServices, tell: Tell, team: Team | None = None
+) -> dict[str, Any]:
     """Evaluate, write the result, and return it.
 
-    A task that an earlier evaluation of the same thing finished is not done again.
+    A task that an earlier evaluation of the same thing finished is not done again, however many processes did it.
+
+    Args:
+        request: what is to be evaluated.
+        make_services: connections.
+        tell: is told what happens, by rank 0.
+        team: the processes that share the work, each of which calls this; None: this one alone.
 
     Raises:
         UsageError: there is nothing to evaluate, or a log-likelihood task is asked of a chat API.
         MachineError: a model, dataset, key or endpoint is missing.
         LimitReached: of dollars or calls; what was finished is kept.
     """
-    if not request.games and not request.chains and not request.benchmarks:
-        raise UsageError(f"there is nothing to evaluate {request.target} on; name some with --games or --benchmarks")
-    start = time.monotonic()
-    _check(request)
-    with request.examinee as examinee:
+    start, team = time.monotonic(), team or Team()
+    tell = tell if team.rank == 0 else _say_nothing
+    check_target(request)
+    with find_examinee(request.plan, request.who) as examinee:
         tell(f"{examinee.name}: {examinee.kind} {examinee.source}")
-        work = _Work(request, examinee, make_services, tell)
+        work = _Work(request, examinee, make_services, tell, team)
         benchmarks = work.run_benchmarks() if request.benchmarks else None
         games = [work.play(name, {}) for name in request.games]
         chains = [work.play(name, {name: node}) for name, node in request.chains.items()]
     document = _document(request, examinee, [*games, *chains], benchmarks)
     document["duration_s"] = round(time.monotonic() - start, 3)
-    request.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(request.output, json_text(document))
-    tell(f"written: {request.output}")
+    if team.rank == 0:
+        request.output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(request.output, json_text(document))
+        tell(f"written: {request.output}")
     return document
 
 
-def _check(request: EvalRequest) -> None:
-    """See that rows and endpoints are there before a model is loaded.
+def _say_nothing(_line: str) -> None:
+    pass
+
+
+def check_target(request: EvalRequest) -> None:
+    """See that there is something to do, and that rows and endpoints are there, before a model is loaded.
 
     Raises:
-        MachineError: one of them is not.
+        UsageError: there is nothing to evaluate.
+        MachineError: rows or an endpoint are not there.
     """
-    plan = request.plan
-    table_games(plan, request.played, request.split)
-    final = _final_opponents(plan)
-    names = {*seated_names(plan, request.played), *(final[game] for game in request.played if game in final)}
-    names |= {name for name in request.judges if name != STAND_IN}
-    asked = [item for item in plan.opponents if item.name in names and item.type == "openai"]
-    urls = {str(plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked}
+    if not request.games and not request.chains and not request.benchmarks:
+        raise UsageError(f"there is nothing to evaluate {request.target} on; name some with --games or --benchmarks")
+    table_games(request.plan, request.played, request.split)
+    urls = {url for _, url in asked_endpoints(request)}
 
     async def check() -> None:
         await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
@@ -143,12 +151,23 @@ def _check(request: EvalRequest) -> None:
         asyncio.run(check())
 
 
+def asked_endpoints(request: EvalRequest) -> list[tuple[str | None, str]]:
+    """Name of the key and address of every endpoint that will be asked something."""
+    plan, final = request.plan, _final_opponents(request.plan)
+    names = {*seated_names(plan, request.played), *(final[game] for game in request.played if game in final)}
+    names |= {name for name in (*request.judges, request.who.opponent) if name not in (STAND_IN, None)}
+    asked = [item for item in plan.opponents if item.name in names and item.type == "openai"]
+    urls = [str(plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked]
+    return [(one.params.get("api_key_env"), url) for one, url in zip(asked, urls, strict=True)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
     request: EvalRequest
     examinee: Examinee
     make_services: MakeServices
     tell: Tell
+    team: Team = Team()  # noqa: RUF009 - frozen
     local: dict[str, ModelPlayer] = field(default_factory=dict)
 
     # ── games ──
@@ -158,7 +177,8 @@ class _Work:
         asked = games_request(self.request, () if chains else (name,), chains)
         kept = self.request.tasks / "games" / f"{safe_name(f'chain.{name}' if chains else name)}.json"
         key = self._key(asked, chains)
-        found = read_result(kept)
+        # as rank 0 finds it: another process may look after it was written, and would not play with the others
+        found = self.team.gather(read_result(kept) if self.team.rank == 0 else None)[0]
         if found is not None and found.get("digest") == key:
             self.tell(f"{name}: done before")
             return found
@@ -166,18 +186,20 @@ class _Work:
         self.tell(f"{name}: {asked.rounds} rounds on {asked.split}{' as a chain' if chains else ''}")
         seat = self.examinee.seat(services)
         examiner = Examiner(plan, seat, services, self._load, lambda: seat)  # pyright: ignore[reportArgumentType]
-        progress = LineProgress(self.tell)
+        progress = self._progress()
         examiner.on_progress = lambda what, done, total: progress(Progress(what, done, total, "rounds"))
-        result = examiner.measure(plan.stages[-1], asked, Team())
+        result = examiner.measure(plan.stages[-1], asked, self.team)
         progress.end_line()
-        write_result(kept, result, {"digest": key})
+        if self.team.rank == 0:
+            write_result(kept, result, {"digest": key})
         for score in result.scores:
             total = score.total
             rate = "no result" if total.rate is None else f"{total.rate:.3f}"
             self.tell(f"{score.label}: success {rate} [{total.interval[0]:.3f}, {total.interval[1]:.3f}]")
-        written = read_result(kept)
-        assert written is not None
-        return written
+        return json.loads(json_text(document_of(result, {"digest": key})))
+
+    def _progress(self) -> LineProgress:
+        return LineProgress(self.tell, plain=self.team.rank > 0)
 
     def _key(self, asked: GamesRequest, chains: Mapping[str, Node]) -> str:
         """Digest of all that a game's result depends on."""
@@ -218,6 +240,8 @@ class _Work:
 
     def run_benchmarks(self) -> dict[str, Any]:
         """The result of `evaluate_benchmarks` as plain values."""
+        from gift_dsl.evaluate.harness import Share
+
         plan, services = self.request.plan, self.make_services()
         asked = benchmarks_request(
             plan,
@@ -225,8 +249,9 @@ class _Work:
             benchmarks=self.request.benchmarks,
             judges=find_judges(plan, self.request.judges, services),
             output=self.request.tasks / "benchmarks",
+            share=Share(self.team.rank, self.team.size, self.team.gather),
         )
-        progress = LineProgress(self.tell)
+        progress = self._progress()
 
         async def ask() -> dict[str, Any]:
             async with services.network:
@@ -345,7 +370,7 @@ def _document(
         "seed": plan.seed,
         "spec_hash": plan.spec_hash,
         "plan_hash": plan_hash(plan),
-        "checkpoint": request.checkpoint,
+        "checkpoint": request.who.checkpoint,
         "subject": {
             "name": examinee.name,
             "kind": examinee.kind,
@@ -433,8 +458,9 @@ def extend_manifest(run: RunDirectory, output: Path) -> None:
     write_whole(run.manifest, "".join([*kept, *added]).encode("utf-8", "surrogateescape"))
 
 
-def output_of(folder: Path, request: EvalRequest, who: str) -> Path:
+def output_of(folder: Path, request: EvalRequest) -> Path:
     """Where the result of a request goes: the same file for the same request."""
+    who = request.who.label
     asked = {
         "who": who,
         "games": list(request.games),

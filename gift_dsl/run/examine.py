@@ -130,7 +130,12 @@ def final_test(plan: Plan) -> GamesRequest | None:
 def write_result(path: Path, result: GamesResult, about: Mapping[str, Any]) -> None:
     """One file for an evaluation, every round in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json_text({**result.to_json(), **about, "plays": rounds_of(result)}))
+    write_whole(path, json_text(document_of(result, about)))
+
+
+def document_of(result: GamesResult, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_result` writes."""
+    return {**result.to_json(), **about, "plays": rounds_of(result)}
 
 
 def rounds_of(result: GamesResult) -> list[dict[str, Any]]:

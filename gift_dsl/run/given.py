@@ -35,6 +35,24 @@ def _end_group(state: Any) -> None:
     state.destroy_process_group()
 
 
+def join_given() -> Any:
+    """This process's place among those of a launcher, as accelerate knows it; the group is left at the very end."""
+    os.environ.update(quiet_environment())
+    from gift_dsl.run.stage import join_ranks
+
+    state = join_ranks()
+    if not state.is_main_process:  # what rank 0 prints is the output of all
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    atexit.unregister(_end_group)
+    atexit.register(_end_group, state)
+    return state
+
+
+def stay_apart() -> None:
+    """Do not leave the group in order: the others may wait elsewhere, and their launcher ends them."""
+    atexit.unregister(_end_group)
+
+
 class GivenRanks:
     """This process among those of a launcher.
 
@@ -43,15 +61,8 @@ class GivenRanks:
     """
 
     def __init__(self, signals: Signals) -> None:
-        os.environ.update(quiet_environment())
-        from gift_dsl.run.stage import join_ranks
-
-        self.signals, self.state = signals, join_ranks()
+        self.signals, self.state = signals, join_given()
         self._broken = False
-        if not self.is_main:  # what rank 0 prints is the output of all
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
-        atexit.unregister(_end_group)
-        atexit.register(_end_group, self.state)
 
     @property
     def is_main(self) -> bool:
@@ -67,7 +78,7 @@ class GivenRanks:
         code = self._perform(run, what)
         self._broken = code not in (0, STOPPED)
         if self._broken:
-            atexit.unregister(_end_group)  # which may wait for the others
+            stay_apart()
         return code
 
     def dismiss(self, run: RunDirectory | None, code: int) -> None:
@@ -87,7 +98,7 @@ class GivenRanks:
                 return RunOutcome(open_run(Path(path)), code, None)
             code = self._perform(open_run(Path(path)), what)
             if code not in (0, STOPPED):
-                atexit.unregister(_end_group)
+                stay_apart()
                 raise SystemExit(code)
 
     def _told(self, message: Any) -> Any:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -78,41 +78,59 @@ class OwnProcesses:
     def perform(self, run: RunDirectory, what: str) -> int:
         """Start the processes of one stage and wait for them; the code of the first that failed, else of all."""
         number: int = run.plan.runtime.resources["processes"]
-        command = [sys.executable, "-m", "gift_dsl.run.worker", str(run.path), what]
-        port = _free_port() if number > 1 else 0
-        children = [_start(command, _environment(rank, number, port)) for rank in range(number)]
+        children = start_together([sys.executable, "-m", "gift_dsl.run.worker", str(run.path), what], number)
         self.signals.children[:] = children
         if self.signals.got:  # it came while they were started
             for child in children:
                 child.send_signal(signal.SIGTERM)
         try:
-            return self._wait(children)
+            return wait_for(children, self._code)
         finally:
-            for child in children:
-                if child.poll() is None:
-                    child.kill()
-                child.wait()
             self.signals.children.clear()
-
-    def _wait(self, children: Sequence[subprocess.Popen[bytes]]) -> int:
-        """Until all have ended; when one fails or leaves before its end, the others have some time to notice."""
-        left_at: float | None = None
-        code = 0
-        while True:
-            ended = [self._code(one) for child in children if (one := child.poll()) is not None]
-            bad = [one for one in ended if one not in (0, STOPPED)]
-            code = code or next(iter(bad), 0)
-            if len(ended) == len(children):
-                return code or max(ended)
-            if left_at is None and any(ended):
-                left_at = time.monotonic()
-            if left_at is not None and time.monotonic() - left_at > _GRACE_S:
-                return code or STOPPED
-            time.sleep(0.05)
 
     def _code(self, code: int) -> int:
         """A process that was asked to stop before it could listen has lost nothing."""
         return STOPPED if self.signals.got and code == -signal.SIGTERM else code
+
+
+def start_together(command: Sequence[str], number: int) -> list[subprocess.Popen[bytes]]:
+    """A command as the ranks of a process group on this machine; each ends when this process does."""
+    port = _free_port() if number > 1 else 0
+    return [_start(command, _environment(rank, number, port)) for rank in range(number)]
+
+
+def wait_for(children: Sequence[subprocess.Popen[bytes]], code_of: Callable[[int], int] = int) -> int:
+    """The code of the first that failed, else of all; when one fails or leaves early, the others have time to notice.
+
+    Args:
+        children: processes that work together; none is left behind, whatever happens.
+        code_of: what the exit code of one stands for.
+    """
+    try:
+        return _wait(children, code_of)
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]], code_of: Callable[[int], int]) -> int:
+    left_at: float | None = None
+    code = 0
+    while True:
+        ended = [code_of(one) for child in children if (one := child.poll()) is not None]
+        bad = [one for one in ended if one not in (0, STOPPED)]
+        code = code or next(iter(bad), 0)
+        if len(ended) == len(children):
+            return code or max(ended)
+        if left_at is None and any(ended):
+            left_at = time.monotonic()
+        if left_at is not None and time.monotonic() - left_at > _GRACE_S:
+            return code or STOPPED
+        time.sleep(0.05)
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

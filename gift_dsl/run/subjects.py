@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.data import fingerprint_model
 from gift_dsl.errors import UsageError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, leaves
@@ -23,6 +24,26 @@ from gift_dsl.run.seating import rows_of
 
 SeatOf = Callable[[Services], Seat]
 """Makes whoever sits down; players over HTTP need the connections of the event loop that asks them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who is to be evaluated, as one process tells another.
+
+    Attributes:
+        run: directory of the run that keeps the model; None: the model that the plan begins with.
+        checkpoint: of that run.
+        opponent: name of an opponent of the plan that is evaluated instead.
+    """
+
+    run: str | None = None
+    checkpoint: int | Literal["start", "best", "final"] | None = None
+    opponent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What its results are called after."""
+        return self.opponent or str(self.checkpoint or "model")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +67,24 @@ class Examinee:
     thinking: str
     seat: SeatOf
     asked: Callable[[Services], Any]
+
+
+@contextmanager
+def find_examinee(plan: Plan, who: Who) -> Generator[Examinee]:
+    """Whoever is to be evaluated; what is made for it goes again at the end of the block.
+
+    Raises:
+        UsageError: the opponent is none of the plan, or no model.
+        MachineError: the model is not there.
+    """
+    if who.opponent is not None:
+        final = plan.evaluation.final or plan.evaluation
+        yield opponent_of_plan(plan, who.opponent, (final.temperature, final.max_tokens))
+    elif who.run is not None and who.checkpoint is not None:
+        yield model_of_run(open_run(Path(who.run)), plan, who.checkpoint)
+    else:
+        with model_of_plan(plan) as examinee:
+            yield examinee
 
 
 @contextmanager
@@ -192,13 +231,7 @@ def thinking_of(plan: Plan) -> str:
 
 
 def find_device() -> str:
-    """Where models compute here."""
+    """Where models compute here; each process of several has a device of its own."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def lazily(make: Callable[[], Examinee]) -> Generator[Examinee]:
-    """An examinee that is made when it is needed."""
-    yield make()
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"

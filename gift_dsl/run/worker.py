@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: stop.note(got))
     if os.environ.get("GIFT_PARENT_PIPE"):
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
     quieten()
     from gift_dsl.artifacts.directory import open_run
 
@@ -152,7 +152,7 @@ def _set_reason(run: Any, reason: str) -> None:
         run.set_status(replace(run.status, reason=reason))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """The other end of standard input is closed when the parent dies, however it dies."""
     while os.read(sys.stdin.fileno(), 1):  # not through its buffer, whose lock would outlive the interpreter
         pass
