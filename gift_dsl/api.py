@@ -812,7 +812,7 @@ def _checkpoint(word: str) -> int | Literal["start", "best", "final"]:
         return word
     if word.isdecimal():
         return int(word)
-    raise UsageError(f"--checkpoint is start, best, final or the number of a step, not {word!r}")
+    raise UsageError(f"a checkpoint is start, best, final or the number of a step, not {word!r}")
 
 
 def _services_maker(plan: Plan) -> Callable[[], Services]:
@@ -897,8 +897,9 @@ def tournament(targets: Sequence[str], options: TournamentOptions | None = None)
     """Let what runs trained, scripted players and the endpoints of specs play each other.
 
     Args:
-        targets: run directories, whose finished models enter, and specs, whose models behind endpoints and local
-            models enter. The games, prompts and sampling of the first hold for everybody.
+        targets: run directories, whose finished models enter (`RUN@start`, `RUN@best`, `RUN@200`: another
+            checkpoint), and specs, whose models behind endpoints and local models enter. The games, prompts and
+            sampling of the first hold for everybody.
         options: games, players, rounds.
 
     Returns:
@@ -916,9 +917,10 @@ def tournament(targets: Sequence[str], options: TournamentOptions | None = None)
     from gift_dsl.run.contest import ContestRequest, contest_name, named_runs, play_contest
 
     options = options or TournamentOptions()
-    runs = named_runs([Path(one) for one in targets if _is_run(Path(one))], open_run)
-    specs = {one: _contest_plan(one, options) for one in targets if not _is_run(Path(one))}
-    plan = specs[targets[0]] if targets[0] in specs else runs[0].plan
+    named = {one: found for one in targets if (found := _named_checkpoint(one)) is not None}
+    runs = named_runs([named[one] for one in targets if one in named], open_run)
+    specs = {one: _contest_plan(one, options) for one in targets if one not in named}
+    plan = specs[targets[0]] if targets[0] in specs else runs[0].run.plan
     names = options.games or [game.name for game in plan.games]
     games, chains = asked.named_games(plan, names)
     if chains:
@@ -936,9 +938,17 @@ def tournament(targets: Sequence[str], options: TournamentOptions | None = None)
         output=options.out or Path(),
     )
     if options.out is None:
-        folder = runs[0].path.parent if targets[0] not in specs else _runs_of(plan)
+        folder = runs[0].run.path.parent if targets[0] not in specs else _runs_of(plan)
         request = replace(request, output=folder / "tournament" / contest_name(request))
     return play_contest(request, _services_maker(plan), options.tell)
+
+
+def _named_checkpoint(target: str) -> tuple[Path, int | Literal["start", "best", "final"]] | None:
+    """A run directory and which of its checkpoints is meant; None for what is no run."""
+    path, mark, which = target.rpartition("@")
+    if mark and not Path(target).exists() and _is_run(Path(path)):
+        return Path(path), _checkpoint(which)
+    return (Path(target), "final") if _is_run(Path(target)) else None
 
 
 def _contest_plan(target: str, options: TournamentOptions) -> Plan:

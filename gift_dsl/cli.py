@@ -415,7 +415,7 @@ def compare(
 def tournament(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="SPEC_OR_RUN...", help="Runs, whose models enter, and specs, whose endpoints enter."),
+        typer.Argument(metavar="SPEC_OR_RUN...", help="Runs (RUN@start, @best, @STEP), specs: their endpoints enter."),
     ],
     games: Annotated[
         list[str] | None, typer.Option("--games", metavar="NAMES", help="Games of the first target; all unless given.")

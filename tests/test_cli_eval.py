@@ -97,7 +97,7 @@ def test_a_tournament_that_is_stopped_names_the_command_that_goes_on(tmp_path):
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
         line = ""
-        while "random against minimax: 3000 rounds" not in line:
+        while "random against minimax: 1500 rounds" not in line:
             line = process.stderr.readline()
             assert line, "it ended by itself"
         process.send_signal(signal.SIGINT)

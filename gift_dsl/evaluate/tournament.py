@@ -2,6 +2,8 @@
 
 A pair plays the same instances as every other pair, each instance from all seats. In a game for one both play alone,
 and who does better on an instance has won it; in a game for more than two, each plays once among copies of the other.
+Whoever is measured is held to stricter rules than the other seats (a turn that was cut, a thought that is required), so
+each of a pair is measured in half of their rounds; and who has no legal action loses, in whatever seat.
 """
 
 from __future__ import annotations
@@ -144,9 +146,16 @@ class _Hall:
 
     @property
     def game(self) -> TableGame:
-        """Every seat is open, whatever the spec trains."""
+        """Every seat is open, whatever the spec trains, and in each of them unplayable actions end alike."""
         game = self.lists.games[self.name]
-        return replace(game, plan=replace(game.plan, trainee_seat="any", trainee_role=None))
+        retries = game.plan.illegal_retries
+        rollout = replace(game.plan.rollout, opponent_illegal_retry=retries, opponent_illegal_then="forfeit")
+        return replace(game, plan=replace(game.plan, trainee_seat="any", trainee_role=None, rollout=rollout))
+
+    @property
+    def is_duel(self) -> bool:
+        """What one of two wins the other loses: one play tells of both."""
+        return self.game.facts.seats == 2 and self.game.facts.zero_sum
 
     async def rounds(self, player: str, opponent: str | None) -> tuple[Round, ...]:
         """The rounds of one player against copies of another, or alone; taken from the disk where they are kept."""
@@ -169,7 +178,9 @@ class _Hall:
             self.lists.contestants[player], {self.name: game}, players, self.lists.system_prompt, self.lists.max_context
         )
         opponents = {} if opponent is None else {self.name: opponent}
-        request = replace(self.request, games=(self.name,), chains={}, opponents=opponents)
+        # Of each instance the first seat's group alone: the same pair the other way round plays the second seat.
+        share = (0, 2) if self.is_duel and opponent is not None else self.request.share
+        request = replace(self.request, games=(self.name,), chains={}, opponents=opponents, share=share)
         return (await evaluate_games(arena, request)).games[0].rounds
 
 
@@ -196,10 +207,8 @@ async def _points(hall: _Hall, first: str, second: str) -> _Points:
         pairs = zip(hall.alone[first], hall.alone[second], strict=True)
         return [(one.number, _better(_score(one, hall.game), _score(other, hall.game))) for one, other in pairs]
     points = [(one.number, _score(one, hall.game)) for one in await hall.rounds(first, second)]
-    if facts.seats > 2 or not facts.zero_sum:
-        back = [(one.number, _score(one, hall.game)) for one in await hall.rounds(second, first)]
-        points += [(number, None if score is None else 1 - score) for number, score in back]
-    return points
+    back = [(one.number, _score(one, hall.game)) for one in await hall.rounds(second, first)]
+    return [*points, *((number, None if score is None else 1 - score) for number, score in back)]
 
 
 def _score(one: Round, game: TableGame) -> float | None:

@@ -37,13 +37,25 @@ _MODELS: Final = ("openai", "local")
 _LEAST_INSTANCES: Final = 20
 
 
+Which = int | Literal["start", "best", "final"]
+"""A checkpoint of a run: what it began with, the best on dev, its finished model, or a step of its last stages."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnteredRun:
+    """A model that a run keeps, as a contestant."""
+
+    run: RunDirectory
+    checkpoint: Which
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ContestRequest:
     """Who enters, and for what.
 
     Attributes:
         plan: whose games, prompts and sampling hold for everybody.
-        runs: whose finished models enter.
+        runs: whose models enter.
         players: that enter besides: scripted ones, endpoints, local models.
         games: names of games of the plan.
         split: of their instances.
@@ -53,7 +65,7 @@ class ContestRequest:
     """
 
     plan: Plan
-    runs: tuple[RunDirectory, ...]
+    runs: tuple[EnteredRun, ...]
     players: tuple[OpponentPlan, ...]
     games: tuple[str, ...]
     split: Literal["dev", "test"]
@@ -95,7 +107,9 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
         return found
 
     document = asyncio.run(play())
-    sources = [str(run.path) for run in request.runs] + [one.type for one in request.players]
+    sources = [str(one.run.path) + _mark(one.checkpoint) for one in request.runs] + [
+        one.type for one in request.players
+    ]
     document["contestants"] = dict(zip(names, sources, strict=True))
     document["protocol"] = {
         "split": asked.split,
@@ -115,7 +129,7 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
 def contest_name(request: ContestRequest) -> str:
     """A name for the file of a tournament: the same for the same contestants, games and options."""
     asked = {
-        "runs": [str(run.path.resolve()) for run in request.runs],
+        "runs": [str(one.run.path.resolve()) + _mark(one.checkpoint) for one in request.runs],
         "players": [to_json(one) for one in request.players],
         "games": list(request.games),
         "rounds": request.rounds,
@@ -150,12 +164,16 @@ def _digest(request: ContestRequest, asked: GamesRequest, entered: Mapping[str, 
     )
 
 
-def _run_names(runs: Sequence[RunDirectory]) -> list[str]:
-    """Names of the specs where they are different, else with the directories'."""
-    names = [run.plan.runtime.name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name}/{run.path.name}" for name, run in zip(names, runs, strict=True)]
-    return names
+def _run_names(runs: Sequence[EnteredRun]) -> list[str]:
+    """Names of the specs where they tell the runs apart, else with the directories'; and which checkpoint, if asked."""
+    paths = {one.run.path.resolve(): one.run.plan.runtime.name for one in runs}
+    are_told = len(set(paths.values())) == len(paths)
+    names = [one.run.plan.runtime.name + ("" if are_told else f"/{one.run.path.name}") for one in runs]
+    return [name + _mark(one.checkpoint) for name, one in zip(names, runs, strict=True)]
+
+
+def _mark(checkpoint: Which) -> str:
+    return "" if checkpoint == "final" else f"@{checkpoint}"
 
 
 def _check(request: ContestRequest, names: Sequence[str], games: Mapping[str, TableGame]) -> None:
@@ -180,8 +198,9 @@ async def _check_endpoints(request: ContestRequest) -> None:
 
 
 def _entered(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, _Entered]]:
-    for name, run in zip(names, request.runs, strict=False):
-        examinee = model_of_run(run, run.plan, "final")
+    for name, entered in zip(names, request.runs, strict=False):
+        run = entered.run
+        examinee = model_of_run(run, run.plan, entered.checkpoint)
         seat = examinee.seat(services)
         assert isinstance(seat, ModelPlayer)
         # as an opponent it keeps the sampling of the tournament
@@ -262,13 +281,12 @@ async def _given_away(lists: Lists, contestant: str, arena: Arena, few: GamesReq
     return found
 
 
-def named_runs(paths: Sequence[Path], opened: Callable[[Path], RunDirectory]) -> tuple[RunDirectory, ...]:
-    """Runs by their paths, each of them once.
+def named_runs(named: Sequence[tuple[Path, Which]], opened: Callable[[Path], RunDirectory]) -> tuple[EnteredRun, ...]:
+    """Runs by their paths, each checkpoint of them once.
 
     Raises:
         UsageError: one is named twice.
     """
-    seen = {path.resolve(): path for path in paths}
-    if len(seen) < len(paths):
+    if len({(path.resolve(), which) for path, which in named}) < len(named):
         raise UsageError("a run is named twice")
-    return tuple(opened(path) for path in paths)
+    return tuple(EnteredRun(opened(path), which) for path, which in named)

@@ -129,6 +129,30 @@ class TestTournament:
         found = play([ones, twos], counting("three", CountGame(seats=3)), rounds=30)
         assert found.encounters[0].rounds == 60
 
+    def test_the_order_of_entering_gives_nobody_an_advantage(self):
+        """Whoever cannot answer loses in every seat, and two who cannot are level."""
+        silent = [SayingPlayer(lambda turn, rng: "what?", name=name) for name in ("silent", "mute")]
+        for order in ((0, 1), (1, 0)):
+            found = play([silent[place] for place in order], tictactoe())
+            assert (found.encounters[0].score, found.encounters[0].rounds) == (0.5, 20)
+        for order in (1, -1):
+            found = play([silent[0], RandomPlayer("random")][::order], tictactoe())
+            assert found.encounters[0].score == (0.0 if order == 1 else 1.0)
+
+    def test_each_of_a_pair_plays_each_instance_from_each_seat(self):
+        seen = []
+
+        def listener(name):
+            def say(turn, rng):
+                seen.append((name, turn.seat))
+                return tagged(rng.choice(turn.legal))
+
+            return SayingPlayer(say, name=name)
+
+        found = play([listener("a"), listener("b")], tictactoe(), rounds=8)
+        assert found.encounters[0].rounds == 8
+        assert set(seen) == {("a", 0), ("a", 1), ("b", 0), ("b", 1)}
+
     def test_what_has_no_result_is_counted_apart(self):
         def say(turn, rng):
             raise fault("gone")

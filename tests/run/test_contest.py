@@ -13,6 +13,7 @@ from gift_dsl.evaluate.kept import KeptResults
 from gift_dsl.report.eval_tables import tournament_tables
 from gift_dsl.report.tables import to_markdown
 from gift_dsl.run.contest import has_solver
+from gift_dsl.run.models import make_start
 from tests.run.evaluated import finished_run, make_run, plan_of, serving, write_spec
 from tests.run.small import SPEC, Told
 
@@ -74,7 +75,7 @@ def _reply(body):
     return {"one": "<answer>1</answer>", "two": "<answer>2</answer>"}[body["model"]]
 
 
-@pytest.mark.parametrize("last", range(1, 6))
+@pytest.mark.parametrize("last", range(1, 7))
 def test_a_tournament_that_was_stopped_goes_on_to_the_same_result(games_for_one_and_two, tmp_path, monkeypatch, last):
     """Stopped after each of its tasks: two plays alone, two of a pair, and what each gives away."""
     path, options, whole = games_for_one_and_two
@@ -93,7 +94,7 @@ def test_a_tournament_that_was_stopped_goes_on_to_the_same_result(games_for_one_
     assert not options["out"].exists()
     before = list(done)
     assert hold(path, **options) == whole
-    assert len(done) == len(set(done)) == 5
+    assert len(done) == len(set(done)) == 6
     assert done[:last] == before
     assert json.loads(options["out"].read_text(encoding="utf-8")) == whole
 
@@ -103,9 +104,9 @@ def test_what_is_finished_is_not_played_again(run):
     told = Told()
     hold(run.path, players=("random", "minimax"), tell=told)
     assert [line for line in told.lines if ": done before" in line] == [
-        "tictactoe: small against random: done before",
-        "tictactoe: small against minimax: done before",
-        "tictactoe: random against minimax: done before",
+        f"tictactoe: {first} against {second}: done before"
+        for pair in (("small", "random"), ("small", "minimax"), ("random", "minimax"))
+        for first, second in (pair, pair[::-1])
     ]
 
 
@@ -130,8 +131,9 @@ def test_another_player_of_the_same_name_plays_anew(tmp_path):
 def test_a_damaged_file_of_a_pairing_is_played_again(tmp_path):
     options = {"players": ("random", "minimax"), "samples": 0, "out": tmp_path / "one.json"}
     whole = hold(write_spec(tmp_path), **options)
-    (kept,) = (tmp_path / "one").iterdir()
-    kept.write_text("{")
+    kept = sorted((tmp_path / "one").iterdir())
+    assert len(kept) == 2
+    kept[0].write_text("{")
     assert hold(write_spec(tmp_path), **options) == whole
 
 
@@ -147,6 +149,16 @@ def test_two_runs_of_one_spec_are_told_apart(run, tmp_path):
     other = finished_run(tmp_path, "seed=4")
     found = hold(run.path, other.path, samples=0)
     assert list(found["contestants"]) == [f"small/{run.path.name}", f"small/{other.path.name}"]
+
+
+def test_checkpoints_of_one_run_meet(run):
+    make_start(run, run.plan, {})
+    found = hold(run.path, f"{run.path}@start", samples=0)
+    assert found["contestants"] == {"small": str(run.path), "small@start": f"{run.path}@start"}
+    with pytest.raises(UsageError, match="a checkpoint is start, best, final or the number of a step, not 'last'"):
+        hold(run.path, f"{run.path}@last")
+    with pytest.raises(MachineError, match="kept no checkpoint of step 7"):
+        hold(run.path, f"{run.path}@7")
 
 
 def test_the_endpoints_of_a_spec_enter(tmp_path):
