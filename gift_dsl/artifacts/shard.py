@@ -12,16 +12,30 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import compress, groupby
+from operator import attrgetter, not_
+from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 from gift_dsl.artifacts.decode import DecodeError, decode
-from gift_dsl.plan import JsonMap, to_json
+from gift_dsl.plan import JsonMap
 from gift_dsl.records import RECORD_SCHEMA, Group, PartRecord, Trajectory, TurnRecord
 from gift_dsl.records import Sequence as TokenSequence
 
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _PLAIN: Final = tuple(field.name for field in fields(Trajectory) if field.name not in ("sequences", "parts", "turns"))
 _NOTHING: Final[JsonMap] = {}
+# Of each kind of record: names and defaults of its fields, and what reads them all. Values are plain, or a span.
+_FIELDS_OF: Final = MappingProxyType(
+    {
+        kind: (
+            tuple(field.name for field in fields(kind)),
+            tuple(field.default for field in fields(kind)),
+            attrgetter(*(field.name for field in fields(kind))),
+        )
+        for kind in (PartRecord, TurnRecord)
+    }
+)
 Precision = Literal["float32", "float64"]
 
 
@@ -33,9 +47,8 @@ def prompt_key(ids: Sequence[int]) -> str:
 def shard_lines(stage_index: int, stage: str, step: int, groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """Every line of a shard, as JSON data."""
     trajectories = [one for group in groups for one in group.trajectories]
-    prompts = {
-        prompt_key(sequence.prompt_ids): sequence.prompt_ids for one in trajectories for sequence in one.sequences
-    }
+    ids_of = dict.fromkeys(sequence.prompt_ids for one in trajectories for sequence in one.sequences)
+    prompts = {ids: prompt_key(ids) for ids in ids_of}  # members of a group share one
     yield {
         "schema": RECORD_SCHEMA,
         "stage_index": stage_index,
@@ -44,63 +57,60 @@ def shard_lines(stage_index: int, stage: str, step: int, groups: Sequence[Group]
         "prompts": len(prompts),
         "trajectories": len(trajectories),
     }
-    for key, ids in prompts.items():
+    for ids, key in prompts.items():
         yield {"prompt": key, "ids": list(ids)}
     for one in trajectories:
-        yield _trajectory(one)
+        yield _trajectory(one, prompts)
 
 
-def _trajectory(one: Trajectory) -> dict[str, Any]:
+def _trajectory(one: Trajectory, prompts: Mapping[tuple[int, ...], str]) -> dict[str, Any]:
     data = {name: getattr(one, name) for name in _PLAIN}
     data["return"] = one.raw_return
     data["parts"] = [_short(part) for part in one.parts]
     data["turns"] = [_short(turn) for turn in one.turns]
-    data["sequences"] = [_sequence(sequence) for sequence in one.sequences]
+    data["sequences"] = [_sequence(sequence, prompts[sequence.prompt_ids]) for sequence in one.sequences]
     return data
 
 
 def _short(record: PartRecord | TurnRecord) -> dict[str, Any]:
     """The data of a record without the values that are its fields' defaults."""
+    names, defaults, values_of = _FIELDS_OF[type(record)]
+    values = zip(names, defaults, values_of(record), strict=True)
     return {
-        field.name: to_json(value)
-        for field in fields(record)
-        if (value := getattr(record, field.name)) != field.default
+        name: list(cast("tuple[int, int]", value)) if isinstance(value, tuple) else value
+        for name, default, value in values
+        if value != default
     }
 
 
-def _sequence(sequence: TokenSequence) -> dict[str, Any]:
-    sampled = [value for value, own in zip(sequence.logprobs, sequence.mask, strict=True) if own]
-    if any(value != 0.0 for value, own in zip(sequence.logprobs, sequence.mask, strict=True) if not own):
+def _sequence(sequence: TokenSequence, prompt: str) -> dict[str, Any]:
+    if any(compress(sequence.logprobs, map(not_, sequence.mask))):
         raise ValueError("a token that was given has a log-prob")
-    precision, written = _written(sampled)
-    return {
-        "prompt": prompt_key(sequence.prompt_ids),
-        "logprobs": precision,
-        "segments": list(_segments(sequence, iter(written))),
-    }
+    precision, written = _written(list(compress(sequence.logprobs, sequence.mask)))
+    return {"prompt": prompt, "logprobs": precision, "segments": list(_segments(sequence, written))}
 
 
-def _segments(sequence: TokenSequence, logprobs: Iterator[float | str]) -> Iterator[dict[str, Any]]:
-    ids = sequence.completion_ids
-    labels = list(zip(sequence.parts, sequence.turns, sequence.mask, strict=True))
-    start = 0
-    for end in range(1, len(ids) + 1):
-        if end < len(ids) and labels[end] == labels[start]:
-            continue
-        part, turn, own = labels[start]
-        segment = {"part": part, "turn": turn, "sampled": bool(own), "ids": list(ids[start:end])}
-        yield segment | ({"logprobs": [next(logprobs) for _ in range(end - start)]} if own else {})
-        start = end
+def _segments(sequence: TokenSequence, logprobs: list[float | str]) -> Iterator[dict[str, Any]]:
+    ids = list(sequence.completion_ids)
+    start = used = 0
+    for (part, turn, own), run in groupby(zip(sequence.parts, sequence.turns, sequence.mask, strict=True)):
+        size = sum(1 for _ in run)
+        segment: dict[str, Any] = {"part": part, "turn": turn, "sampled": bool(own), "ids": ids[start : start + size]}
+        if own:
+            segment["logprobs"] = logprobs[used : used + size]
+            used += size
+        yield segment
+        start += size
 
 
-def _written(values: Sequence[float]) -> tuple[Precision, list[float | str]]:
+def _written(values: list[float]) -> tuple[Precision, list[float | str]]:
     """Log-probs as they are written: with few digits where they came from float32, which 9 digits tell apart."""
-    single = array("f", values)
-    if any(not math.isfinite(value) for value in values):
+    single = array("f", values).tolist()
+    if not all(map(math.isfinite, values)):
         # Rows like these stop a run, and are what one wants to look at then.
         return "float64", [value if math.isfinite(value) else _name(value) for value in values]
-    if any(kept != value for kept, value in zip(single, values, strict=True)):
-        return "float64", list(values)
+    if single != values:
+        return "float64", [*values]
     short = [float(f"{value:.8g}") for value in values]
     exact = zip(short, array("f", short), single, strict=True)
     return "float32", [text if back == value else float(f"{value:.9g}") for text, back, value in exact]
