@@ -22,6 +22,7 @@ _SPELLED_OUT: Final = re.compile(r"\b\w(?:[\W_]+\w\b)+")
 _LETTERS_OF_A_COMPOUND: Final = 4
 
 
+@lru_cache(maxsize=4096)  # who reads an answer and the rules that play it ask for the same
 def reason_against(free: FreeText, text: str) -> str | None:
     """Why a text is not a legal action, as a short clause; None where it is legal.
 

@@ -65,6 +65,7 @@ def grade_choice(gold: str, answer: str, letters: tuple[str, ...]) -> Verdict:
     return Verdict(False, "unreadable") if letter is None else _equal(letter == gold)
 
 
+@lru_cache(maxsize=4096)
 def grade_number(gold: str, answer: str, tolerance: float = 0.0) -> Verdict:
     """One number whose relative error is at most `tolerance`; exact arithmetic, so 0 means equal.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from string import ascii_uppercase
 
@@ -105,7 +105,8 @@ class MatrixState:
         """The instance with the player's action."""
         if action not in self.legal_actions():
             raise ValueError(f"illegal action {action!r}; legal: {self.legal_actions()}")
-        return replace(self, action=action)
+        shown = self.source, self.rows, self.columns, self.row, self.column
+        return MatrixState(*shown, self.role, self.question, self.mix, self.grades, action)
 
     def outcome(self) -> tuple[Outcome, ...]:
         """A win for a right action; under `regret` the grade itself."""

@@ -90,6 +90,7 @@ def _exact_action_score(geometry: Geometry, cells: str, player: int, action: Act
     return -_exact_score(geometry, geometry.canonical(following), 1 - player)
 
 
+@lru_cache(maxsize=16_384)
 def _exact_actions(state: BoardState) -> tuple[Action, ...]:
     scores = {
         action: _exact_action_score(state.geometry, state.cells, state.current_player, action)

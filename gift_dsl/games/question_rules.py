@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from gift_dsl.errors import GiftError
@@ -79,11 +79,14 @@ class QuestionState:
             reason = reason_against(legal, action)
             if reason is not None:
                 raise ValueError(f"illegal answer: {reason}")
-            return replace(self, answer=action)
+            return self._after(action)
         letter = parse_choice(action, legal)
         if letter is None:
             raise ValueError(f"illegal action {action!r}; legal: {legal}")
-        return replace(self, answer=letter)
+        return self._after(letter)
+
+    def _after(self, answer: Action) -> QuestionState:
+        return QuestionState(self.item, self.kind, self.tolerance, self.timeout_s, answer)
 
     def verdict(self) -> Verdict:
         """Whether the answer is right: a function of gold and answer, kept for the next time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -64,7 +64,8 @@ class SpyState:
     @property
     def current_player(self) -> int:
         """Seats take their turns in order, in each round and in the vote."""
-        return -1 if self.is_terminal else (len(self.clues) + len(self.votes)) % len(self.words)
+        num_seats, num_votes = len(self.words), len(self.votes)
+        return -1 if num_votes == num_seats else (len(self.clues) + num_votes) % num_seats
 
     @property
     def is_terminal(self) -> bool:
@@ -78,12 +79,12 @@ class SpyState:
 
     def legal_actions(self) -> Legal:
         """One line of text, or the number of another seat, counted from 1."""
-        if self.is_terminal:
+        player, num_seats = self.current_player, len(self.words)
+        if player < 0:
             return ()
-        if self.phase == "vote":
-            return tuple(str(seat + 1) for seat in range(len(self.words)) if seat != self.current_player)
-        own = (self.words[self.current_player],) if self.secret_word == "forbid" else ()
-        return FreeText(max_chars=self.max_chars, forbidden=own, one_line=True)
+        if len(self.clues) == self.rounds * num_seats:
+            return _other_seats(num_seats, player)
+        return _any_description(self.max_chars, self.words[player] if self.secret_word == "forbid" else None)
 
     def apply(self, action: Action) -> SpyState:
         """The position after the current player speaks or votes."""
@@ -92,26 +93,18 @@ class SpyState:
             reason = reason_against(legal, action)
             if reason is not None:
                 raise ValueError(f"illegal description {action!r}: {reason}")
-            return replace(self, clues=(*self.clues, action))
+            return self._after((*self.clues, action), self.votes)
         if action not in legal:
             raise ValueError(f"illegal vote {action!r}; legal: {legal}")
-        return replace(self, votes=(*self.votes, int(action) - 1))
+        return self._after(self.clues, (*self.votes, int(action) - 1))
+
+    def _after(self, clues: tuple[str, ...], votes: tuple[int, ...]) -> SpyState:
+        hidden = self.words, self.spy, self.tie_break
+        return SpyState(*hidden, self.rounds, self.secret_word, self.max_chars, clues, votes)
 
     def observation(self, player: int) -> SpyObservation:
         """The own word and the descriptions; votes are never shown."""
-        num_seats = len(self.words)
-        said = [(index % num_seats + 1, text) for index, text in enumerate(self.clues)]
-        votes = self.legal_actions() if self.phase == "vote" and player == self.current_player else ()
-        return SpyObservation(
-            phase=self.phase,
-            round=min(len(self.clues) // num_seats + 1, self.rounds),
-            rounds=self.rounds,
-            players=tuple(range(1, num_seats + 1)),
-            word=self.words[player],
-            clues=tuple(tuple(said[begin : begin + num_seats]) for begin in range(0, len(said), num_seats)),
-            secret_word=self.secret_word,
-            legal=() if isinstance(votes, FreeText) else votes,
-        )
+        return _observation(self, player)
 
     @property
     def voted_out(self) -> int:
@@ -130,6 +123,35 @@ class SpyState:
         """The civilians win together if the spy is voted out; else the spy wins."""
         caught = self.voted_out == self.spy
         return tuple("win" if (seat == self.spy) != caught else "loss" for seat in range(len(self.words)))
+
+
+@lru_cache(maxsize=256)
+def _other_seats(num_seats: int, player: int) -> tuple[Action, ...]:
+    """Whom a player may vote for, counted from 1."""
+    return tuple(str(seat + 1) for seat in range(num_seats) if seat != player)
+
+
+@lru_cache(maxsize=256)
+def _any_description(max_chars: int, own: str | None) -> FreeText:
+    return FreeText(max_chars=max_chars, forbidden=() if own is None else (own,), one_line=True)
+
+
+# Scripted players say the same of the same words, and members of a group hear the same first descriptions.
+@lru_cache(maxsize=4096)
+def _observation(state: SpyState, player: int) -> SpyObservation:
+    num_seats = len(state.words)
+    said = [(index % num_seats + 1, text) for index, text in enumerate(state.clues)]
+    votes = state.legal_actions() if state.phase == "vote" and player == state.current_player else ()
+    return SpyObservation(
+        phase=state.phase,
+        round=min(len(state.clues) // num_seats + 1, state.rounds),
+        rounds=state.rounds,
+        players=tuple(range(1, num_seats + 1)),
+        word=state.words[player],
+        clues=tuple(tuple(said[begin : begin + num_seats]) for begin in range(0, len(said), num_seats)),
+        secret_word=state.secret_word,
+        legal=() if isinstance(votes, FreeText) else votes,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Final
@@ -15,7 +15,7 @@ from gift_dsl.play.keys import Key, Keys
 from gift_dsl.play.parse import BadFormat, IllegalAction, parse_answer, read_action
 from gift_dsl.play.seats import ModelPlayer, Table, WrittenPlayer
 from gift_dsl.play.setting import Notes, Setting
-from gift_dsl.play.transcript import Chat, SingleTurns, Transcript, make_transcript
+from gift_dsl.play.transcript import Chat, SingleTurns, Span, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
 from gift_dsl.rng import branch
 from gift_dsl.seat import Completion, Request, Turn
@@ -26,6 +26,9 @@ OPENING: Final = (-1, 0)
 Member = tuple[int, int]
 """Number of the member in its group, and of the trajectory in its episode."""
 
+Tokens = tuple[int, int | None, Span | None]
+"""Of a turn: how many were sampled, in which sequence, and where in it."""
+
 
 @dataclass(slots=True, eq=False)
 class Chair:
@@ -34,8 +37,7 @@ class Chair:
     Attributes:
         setting: of the part.
         seat: counted from 0.
-        stream: what the streams of its turns have in their names.
-        draws: makes them; the rest of their names are the number of the turn and of the attempt.
+        seed, stream: what the streams of its turns have in their names.
         memory: what it has heard and said; a trained seat's outlives the play.
         asked: turns it was asked for.
         retries: further tries it has had after unplayable actions; an opponent's start anew each turn.
@@ -53,8 +55,8 @@ class Chair:
 
     setting: Setting
     seat: int
+    seed: int
     stream: Key
-    draws: Callable[..., random.Random]
     memory: Chat | Transcript
     asked: int = 0
     retries: int = 0
@@ -68,10 +70,13 @@ class Chair:
     legal: Legal = ()
     is_trained: bool = field(init=False)
     max_turns: int = field(init=False)
+    _reads: bool = field(init=False)
+    _branch: Callable[..., random.Random] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         setting = self.setting
         self.is_trained = self.seat in setting.trained
+        self._reads = not isinstance(self.memory, Chat) or getattr(setting.seats[self.seat], "reads_messages", True)
         self.max_turns = setting.part.leaf.max_turns if self.is_trained else setting.game.facts.max_turns[self.seat]
 
     @property
@@ -82,7 +87,18 @@ class Chair:
     def copy(self, keys: Keys, member: Member) -> Chair:
         """An independent copy for a member of the group."""
         stream = stream_of(keys, self.setting, self.seat, member)
-        return replace(self, memory=self.memory.copy(), stream=stream, draws=branch(keys.seed, *stream))
+        other = Chair(self.setting, self.seat, self.seed, stream, self.memory.copy())
+        other.asked, other.retries, other.truncated = self.asked, self.retries, self.truncated
+        other.penalty, other.note, other.feedback = self.penalty, self.note, self.feedback
+        other.problem, other.reason = self.problem, self.reason
+        other.observation, other.legal = self.observation, self.legal
+        return other
+
+    def draws(self, turn: int, what: int | str) -> random.Random:
+        """The stream of a turn: of one attempt at it, or for one purpose."""
+        if self._branch is None:
+            self._branch = branch(self.seed, *self.stream)
+        return self._branch(turn, what)
 
     def tell(self, state: State) -> None:
         """The next message: the observation, and what was wrong with the last answer."""
@@ -91,7 +107,8 @@ class Chair:
         if not self.memory.keeps:
             notes = Notes(self.seat + 1, 1, left)  # the first turn's wording has the rules in it
         self.observation, self.legal = state.observation(self.seat), state.legal_actions()
-        self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
+        if self._reads:
+            self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
         self.asked += 1
         self.feedback = self.note = None
 
@@ -104,7 +121,7 @@ class Chair:
         turn = Turn(
             observation=self.observation,
             legal=self.legal,
-            messages=tuple(self.memory.messages) if isinstance(self.memory, Chat) else (),
+            messages=tuple(self.memory.messages) if self._reads and isinstance(self.memory, Chat) else (),
             state=state if setting.game.facts.perfect_information else None,
             seat=self.seat,
             game=setting.part.leaf.label,
@@ -144,29 +161,37 @@ class Chair:
             assert not isinstance(self.memory, Chat)
             sequence, span = self.memory.say(answer, self.setting.index)
             text = self.memory.codec.decode(answer.ids)
-            record = self._read_text(text, is_cut=answer.finish_reason == "length")
-            return replace(record, tokens=len(answer.ids), sequence=sequence, span=span)
+            said = self._said(text, is_cut=answer.finish_reason == "length")
+            return self.record(text, *said, tokens=(len(answer.ids), sequence, span))
         assert isinstance(self.memory, Chat)
         self.memory.say(answer)
-        return self._read_text(answer, is_cut=False)
+        return self.record(answer, *self._said(answer, is_cut=False))
 
-    def record(self, text: str, action: str | None, end: TurnEnd, reason: str | None = None) -> TurnRecord:
+    def record(
+        self,
+        text: str,
+        action: str | None,
+        end: TurnEnd,
+        reason: str | None = None,
+        *,
+        tokens: Tokens = (0, None, None),
+    ) -> TurnRecord:
         """A turn of this seat."""
-        return TurnRecord(
-            self.setting.part.leaf.label, self.seat, self.setting.names[self.seat], text, action, end, reason
-        )
+        setting, seat = self.setting, self.seat
+        return TurnRecord(setting.part.leaf.label, seat, setting.names[seat], text, action, end, reason, *tokens)
 
-    def _read_text(self, text: str, *, is_cut: bool) -> TurnRecord:
+    def _said(self, text: str, *, is_cut: bool) -> tuple[str | None, TurnEnd, str | None]:
+        """The action that a text names, how its turn ended, and why where that was without an action."""
         prompt = self.setting.game.plan.prompt
         if is_cut and self.is_trained:
-            return self.record(text, None, "truncated", "the turn was cut at its token limit")
+            return None, "truncated", "the turn was cut at its token limit"
         parsed = parse_answer(text, prompt.tag, prompt.think if self.is_trained else "optional")
         if isinstance(parsed, BadFormat):
-            return self.record(text, None, "bad_format", parsed.reason)
+            return None, "bad_format", parsed.reason
         action = read_action(parsed.answer, self.legal)
         if isinstance(action, IllegalAction):
-            return self.record(text, None, "illegal_action", action.reason)
-        return self.record(text, action, "action")
+            return None, "illegal_action", action.reason
+        return action, "action", None
 
 
 def opponent_memory(table: Table, setting: Setting, seat: int) -> Chat | Transcript:

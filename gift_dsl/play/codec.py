@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
 
 from jinja2 import TemplateError
 
 from gift_dsl.play.template import Ids
 from gift_dsl.seat import Message
+
+_SHORT: Final = 64
+"""Ids of a turn whose text is kept: models say the same short things again and again, and no long one twice."""
+_KEPT_TEXTS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +49,7 @@ class TemplateCodec:
     def __init__(self, functions: TokenizerFunctions) -> None:
         self._functions = functions
         self._has_system_role = _shows_system(functions.render)
+        self._decode_short = lru_cache(maxsize=_KEPT_TEXTS)(functions.decode)
 
     @property
     def end_of_turn_ids(self) -> frozenset[int]:
@@ -62,7 +69,7 @@ class TemplateCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without special tokens."""
-        return self._functions.decode(ids)
+        return self._decode_short(tuple(ids)) if len(ids) <= _SHORT else self._functions.decode(ids)
 
     def _render_apart(self, messages: Sequence[Message], open_turn: bool) -> Ids:
         """Template and messages encoded apart: the template is rendered with a mark for each message."""

@@ -267,7 +267,7 @@ def _placed(said: Said, first: Mapping[int, int]) -> TurnRecord:
     start = first.get(id(transcript))
     if start is None or record.sequence is None:
         return replace(record, sequence=None, span=None)
-    return replace(record, sequence=start + record.sequence)
+    return replace(record, sequence=start + record.sequence) if start else record
 
 
 def _part_record(play: Play, seat: int, end: SeatEnd) -> PartRecord:

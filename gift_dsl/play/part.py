@@ -17,7 +17,6 @@ from gift_dsl.play.seats import ModelPlayer, Table
 from gift_dsl.play.setting import Setting
 from gift_dsl.play.transcript import Chat, Transcript
 from gift_dsl.records import OutcomeName, TurnRecord
-from gift_dsl.rng import branch
 from gift_dsl.seat import PlayerFault
 
 # What an opponent that finds no legal text says instead: neutral, so that nobody wins or loses by it.
@@ -135,7 +134,7 @@ class Play:
     def sit(self, seat: int, memory: Chat | Transcript) -> Chair:
         """Take a seat."""
         stream = stream_of(self.keys, self.setting, seat, self.member)
-        self.chairs[seat] = chair = Chair(self.setting, seat, stream, branch(self.keys.seed, *stream), memory)
+        self.chairs[seat] = chair = Chair(self.setting, seat, self.keys.seed, stream, memory)
         return chair
 
     def _advance(self) -> None:

@@ -23,6 +23,7 @@ _SECOND: Final = Message("user", "Go on.")
 # They end in different characters, so no token at their end is common to all.
 _SENTINELS: Final = ("OK", "It is 7.", "<answer>b</answer>", "yes\nno")
 _THOUGHT: Final = "hm"
+_OPENINGS: Final = 256
 _CACHED: Final = 4096
 
 
@@ -33,6 +34,7 @@ class AppendOnly:
     Attributes:
         codec: the template and its tokenizer.
         close: ids that it writes after the text of an assistant's turn.
+        opening: from the messages before the first sampled id to their ids.
         next_turn: from a user's text to the ids that follow `close`: the user's turn and the opening of the
             assistant's next one.
         rewrites: what the template itself would change in earlier turns, and what here stays as it was sampled; None
@@ -41,12 +43,13 @@ class AppendOnly:
 
     codec: Codec
     close: Ids
+    opening: Callable[[tuple[Message, ...]], Ids]
     next_turn: Callable[[str], Ids]
     rewrites: str | None
 
     def open(self, messages: Sequence[Message]) -> Ids:
         """Ids up to the first sampled one."""
-        return self.codec.render(messages, open_turn=True)
+        return self.opening(tuple(messages))
 
     def rest_of_close(self, sampled: Ids, *, is_ended: bool) -> Ids:
         """What of `close` is still to be written after a turn.
@@ -87,8 +90,10 @@ def check_append_only(codec: Codec) -> AppendOnly | NotAppendOnly:
     if not _ignores_history(codec, tail):
         return NotAppendOnly("the tokens between two assistant's turns depend on what was said before them")
     prefix = reopened[0][: -len(tail)]
+    # Members of a group open alike, and a small game has few messages at all.
+    opening = lru_cache(maxsize=_OPENINGS)(partial(codec.render, open_turn=True))
     next_turn = lru_cache(maxsize=_CACHED)(partial(_next_turn, codec, prefix, close))
-    return AppendOnly(codec, close, next_turn, _rewrites(codec, closed[0], reopened[0]))
+    return AppendOnly(codec, close, opening, next_turn, _rewrites(codec, closed[0], reopened[0]))
 
 
 def _named(rendered: Sequence[Ids]) -> list[tuple[Ids, str]]:

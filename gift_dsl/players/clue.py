@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gift_dsl.errors import UsageError
 from gift_dsl.players.answer import tagged
@@ -23,6 +24,7 @@ class CluePlayer:
     specific: float
     random_vote: float
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """A description or a vote.

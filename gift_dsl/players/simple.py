@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gift_dsl.games.game import FreeText
 from gift_dsl.players.answer import tagged, with_tag
@@ -17,6 +17,7 @@ class RandomPlayer:
 
     name: str
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """A random action.
@@ -38,6 +39,7 @@ class FirstLegalPlayer:
 
     name: str
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """The first action.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from gift_dsl.errors import UsageError
 from gift_dsl.players.answer import tagged
@@ -23,6 +24,7 @@ class MinimaxPlayer:
     epsilon: float = 0.0
     depth: int | None = None
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """An action that attains the value of the position, unless it errs on purpose.
@@ -45,6 +47,7 @@ class EquilibriumPlayer:
 
     name: str
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """An action that the equilibrium plays; where a mix of the opponent is stated it is not used.
@@ -66,6 +69,7 @@ class BestResponsePlayer:
 
     name: str
     waits: bool = False
+    reads_messages: ClassVar[bool] = False
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """One of the best responses at random.

@@ -200,13 +200,18 @@ def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk]
     groups: list[Group] = []
     for first in range(0, len(walks), max(1, at_once)):
         some = walks[first : first + at_once]
-        groups += playing.runner.run(play_groups(table, keys, some, members))
+        playing.runner.run(_add_groups(groups, table, keys, some, members))
         for engine in playing.league.engines():
             engine.forget()
     clock.play += time.perf_counter() - start
     clock.environment += time.thread_time() - thread
     clock.generate += timed.seconds
     return groups
+
+
+async def _add_groups(groups: list[Group], table: Table, keys: Keys, walks: Sequence[Walk], members: int) -> None:
+    """Without a result: `Runner.run` hands its task to `signal`, which writes out the result of one that has ended."""
+    groups += await play_groups(table, keys, walks, members)
 
 
 def _players(playing: Playing, state: TrainState, timed: TimedPolicy) -> Mapping[str, Seat | Choice]:
