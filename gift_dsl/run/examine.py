@@ -28,6 +28,7 @@ from gift_dsl.evaluate.games import (
 from gift_dsl.plan import OpponentPlan, Plan, StagePlan, leaves
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat
 from gift_dsl.players.make import Services
+from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.seating import bind, seated_names, table_games
 from gift_dsl.train.team import Team
 
@@ -39,7 +40,7 @@ class Examiner:
 
     Args:
         plan: of the run.
-        policy: the live one.
+        policy: the live one, or whoever is measured in its place.
         services: for opponents that are asked over HTTP.
         load_model: for opponents that are models.
         start: the policy as the stage began, for snapshots.
@@ -48,10 +49,10 @@ class Examiner:
     def __init__(
         self,
         plan: Plan,
-        policy: ModelPlayer,
+        policy: Seat,
         services: Services,
         load_model: LoadModel,
-        start: Callable[[], ModelPlayer],
+        start: Callable[[], Seat],
     ) -> None:
         self.plan, self.policy, self.services, self.load_model = plan, policy, services, load_model
         self.start = start
@@ -81,16 +82,25 @@ class Examiner:
 
     def _players(self, games: tuple[str, ...], request: GamesRequest) -> Mapping[str, Seat | Choice]:
         names = dict.fromkeys((*seated_names(self.plan, games), *request.opponents.values()))
-        players = dict(bind(names, self.plan, self.services, self.policy, self.load_model))
-        for opponent in self.plan.opponents:
-            if opponent.name in names and opponent.type == "snapshot":
-                first = opponent.params.get("first")
-                players[opponent.name] = (
-                    replace(self.start(), name=opponent.name, temperature=opponent.params.get("temperature"))
-                    if first is None
-                    else players[str(first)]
-                )
+        seated = [one for one in self.plan.opponents if one.name in names]
+        others = [one.name for one in seated if one.type not in ("self", "snapshot")]
+        players = dict(bind(others, self.plan, self.services, load_model=self.load_model))
+        for opponent in (one for one in seated if one.type == "self"):
+            players[opponent.name] = _seat_as(opponent, self.policy)
+        for opponent in (one for one in seated if one.type == "snapshot"):
+            first = opponent.params.get("first")
+            players[opponent.name] = _seat_as(opponent, self.start()) if first is None else players[str(first)]
         return players
+
+
+def _seat_as(opponent: OpponentPlan, seat: Seat) -> Seat:
+    """A player under the name of an opponent, and with its temperature where it says one."""
+    temperature = opponent.params.get("temperature")
+    if isinstance(seat, ModelPlayer):
+        return replace(seat, name=opponent.name, temperature=temperature)
+    if isinstance(seat, OpenAIPlayer) and temperature is not None:
+        seat = replace(seat, chat=replace(seat.chat, temperature=temperature))
+    return seat
 
 
 def stage_request(plan: Plan, stage: StagePlan) -> GamesRequest | None:

@@ -146,9 +146,9 @@ def _change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -
 
 
 def _final(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for checkpoint, found in document["checkpoints"].items():
+    for who, found in {**document["checkpoints"], **document.get("subjects", {})}.items():
         for game, score in found["games"].items():
-            yield f"{game} ({checkpoint})", _rate(score), str(score["rounds"])
+            yield f"{game} ({who})", _rate(score), str(score["rounds"])
 
 
 def _benchmarks(document: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
