@@ -16,7 +16,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,13 +31,13 @@ from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_b
 from gift_dsl.evaluate.games import GamesRequest
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
-from gift_dsl.play.seats import ModelPlayer
+from gift_dsl.play.seats import ModelPlayer, Seat
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.run.examine import Examiner, document_of, read_result, write_result
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import seated_names, table_games
-from gift_dsl.run.subjects import Examinee, Who, find_device, find_examinee
+from gift_dsl.run.subjects import Examinee, Who, find_device, find_examinee, find_start_of
 from gift_dsl.train.team import Team
 
 EVAL_SCHEMA: Final = "gift-eval/1"
@@ -113,9 +115,15 @@ def evaluate_target(
     start, team = time.monotonic(), team or Team()
     tell = tell if team.rank == 0 else _say_nothing
     check_target(request)
-    with find_examinee(request.plan, request.who) as examinee:
+    with ExitStack() as models:
+        examinee = models.enter_context(find_examinee(request.plan, request.who))
         tell(f"{examinee.name}: {examinee.kind} {examinee.source}")
-        work = _Work(request, examinee, make_services, tell, team)
+
+        @cache
+        def start_of() -> Examinee:
+            return models.enter_context(find_start_of(request.plan, request.who, examinee))
+
+        work = _Work(request, examinee, start_of, make_services, tell, team)
         benchmarks = work.run_benchmarks() if request.benchmarks else None
         games = [work.play(name, {}) for name in request.games]
         chains = [work.play(name, {name: node}) for name, node in request.chains.items()]
@@ -165,6 +173,7 @@ def asked_endpoints(request: EvalRequest) -> list[tuple[str | None, str]]:
 class _Work:
     request: EvalRequest
     examinee: Examinee
+    start: Callable[[], Examinee]
     make_services: MakeServices
     tell: Tell
     team: Team = Team()  # noqa: RUF009 - frozen
@@ -184,8 +193,7 @@ class _Work:
             return found
         plan, services = self.request.plan, self.make_services()
         self.tell(f"{name}: {asked.rounds} rounds on {asked.split}{' as a chain' if chains else ''}")
-        seat = self.examinee.seat(services)
-        examiner = Examiner(plan, seat, services, self._load, lambda: seat)  # pyright: ignore[reportArgumentType]
+        examiner = Examiner(plan, self.examinee.seat(services), services, self._load, lambda: self._first(services))
         progress = self._progress()
         examiner.on_progress = lambda what, done, total: progress(Progress(what, done, total, "rounds"))
         result = examiner.measure(plan.stages[-1], asked, self.team)
@@ -206,6 +214,8 @@ class _Work:
         plan = self.request.plan
         played = (*asked.games, *(leaf.game for node in chains.values() for leaf in leaves(node)))
         names = {*seated_names(plan, played), *asked.opponents.values()}
+        seated = [item for item in plan.opponents if item.name in names]
+        needs_start = any(item.type == "snapshot" and item.params.get("first") is None for item in seated)
         stage = plan.stages[-1]
         return digest(
             _GAME_TASK,
@@ -213,7 +223,8 @@ class _Work:
                 "who": [self.examinee.kind, self.examinee.source, self.examinee.identity],
                 "games": [to_json(plan.game(name)) for name in dict.fromkeys(played)],
                 "chains": {name: to_json(node) for name, node in chains.items()},
-                "opponents": [to_json(item) for item in plan.opponents if item.name in names],
+                "opponents": [to_json(item) for item in seated],
+                "snapshots": self.start().identity if needs_start else None,
                 "prompt": [stage.system_prompt, stage.max_context],
                 "asked": [
                     asked.split,
@@ -227,6 +238,12 @@ class _Work:
                 "seats": dict(asked.opponents),
             },
         )
+
+    def _first(self, services: Services) -> Seat:
+        """Who plays for snapshots, as in the final test of a run."""
+        start = self.start()
+        self.tell(f"snapshots are {start.name}, {start.source}: what the last stage begins with")
+        return start.seat(services)
 
     def _load(self, opponent: OpponentPlan) -> ModelPlayer:
         """A model that is an opponent; loaded once."""

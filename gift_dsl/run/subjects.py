@@ -88,6 +88,27 @@ def find_examinee(plan: Plan, who: Who) -> Generator[Examinee]:
 
 
 @contextmanager
+def find_start_of(plan: Plan, who: Who, examinee: Examinee) -> Generator[Examinee]:
+    """The model that the last stage begins with; where nothing was trained yet, that is what the plan begins with.
+
+    Args:
+        plan: of the run or spec.
+        who: is evaluated.
+        examinee: as it was found, which may be that model.
+
+    Raises:
+        MachineError: it is not there.
+    """
+    if who.run is not None:
+        yield weights(plan, find_start(open_run(Path(who.run)), plan, len(plan.stages) - 1), "start")
+    elif who.opponent is None:
+        yield examinee
+    else:
+        with model_of_plan(plan) as start:
+            yield start
+
+
+@contextmanager
 def model_of_plan(plan: Plan) -> Generator[Examinee]:
     """The model that a plan starts from, as it is written; the `tiny` preset is built in a folder that goes again.
 

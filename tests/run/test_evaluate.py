@@ -7,15 +7,18 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gift_dsl import api
 from gift_dsl.artifacts.directory import open_run
 from gift_dsl.artifacts.manifest import check_manifest
+from gift_dsl.engines.load import load_policy
 from gift_dsl.engines.tiny import build_tiny
 from gift_dsl.errors import GiftError, MachineError, SpecError, UsageError
 from gift_dsl.players.make import Services
 from gift_dsl.report.eval_tables import comparison_tables, eval_tables
 from gift_dsl.report.tables import to_latex, to_markdown
+from gift_dsl.run import evaluate as evaluate_run
 from gift_dsl.run.drive import _work
 from gift_dsl.run.final_benchmarks import run_benchmarks
 from gift_dsl.run.request import FINAL
@@ -178,6 +181,43 @@ def test_rounds_are_those_of_the_plan_unless_given(tmp_path):
 def test_types_that_need_no_field_play_wherever_they_are_named(tmp_path, sets):
     found = evaluate(write_spec(tmp_path), rounds=2, games=("tictactoe",), sets=sets)
     assert found["games"]["tictactoe"]["counts"]["success"] == 0, "nobody beats a perfect player"
+
+
+def seated_for_snapshots(monkeypatch, target, **options):
+    """Weights of whoever plays for snapshots, and what was said of it."""
+    seats, told = [], Told()
+
+    class Looking(evaluate_run.Examiner):
+        def measure(self, stage, request, team):
+            seats.append(self._players(("tictactoe",), request)["old"])
+            return super().measure(stage, request, team)
+
+    monkeypatch.setattr(evaluate_run, "Examiner", Looking)
+    evaluate(target, told, rounds=2, games=("tictactoe",), **options)
+    return seats[0].policy.model.state_dict(), str(told)
+
+
+SNAPSHOT = ("opponents.old={type: snapshot}", "games.tictactoe.opponents=old")
+
+
+def test_a_snapshot_is_what_the_last_stage_of_a_run_began_with(tmp_path, monkeypatch):
+    run = finished_run(tmp_path, *SNAPSHOT)
+    build_tiny(plan_of(tmp_path, "seed=9"), run.stages / "warmup")
+    found, told = seated_for_snapshots(monkeypatch, run.path)
+    began, ended = (load_policy(run.plan.model, str(run.stages / name)).model for name in ("warmup", "nested"))
+    assert all(torch.equal(found[name], value) for name, value in began.state_dict().items())
+    assert not all(torch.equal(found[name], value) for name, value in ended.state_dict().items())
+    assert "snapshots are start" in told
+
+
+def test_a_snapshot_of_a_spec_is_the_model_that_it_begins_with(tmp_path, monkeypatch, model):
+    opponents = f"\nopponents:\n  near: {{type: local, source: {model}}}\n"
+    spec = write_spec(tmp_path, SPEC + opponents)
+    own, told = seated_for_snapshots(monkeypatch, spec, sets=SNAPSHOT)
+    assert "snapshots are tiny, tiny: what the last stage begins with" in told
+    found, told = seated_for_snapshots(monkeypatch, spec, sets=SNAPSHOT, subject="near", out=tmp_path / "near.json")
+    assert all(torch.equal(found[name], value) for name, value in own.items()), "not the subject"
+    assert "snapshots are tiny" in told
 
 
 def test_our_benchmarks_are_asked_of_a_model_folder(model, rows, tmp_path):
