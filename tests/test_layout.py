@@ -40,6 +40,7 @@ ADAPTERS = (
     "train/grpo.py",
     "train/optimizers.py",
     "train/sft.py",
+    "train/sharding.py",
 )
 
 LIST_SHIPPED = """

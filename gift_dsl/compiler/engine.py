@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gift_dsl.compiler.batch import stage_algorithm
 from gift_dsl.compiler.composition import compile_play
 from gift_dsl.compiler.context import Context
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import leaves
-from gift_dsl.spec.models.stages import GrpoStage
+from gift_dsl.spec.models.stages import GlowStage, GrpoStage, SftStage
 
 
 def check_sharding(context: Context) -> Iterator[Diagnostic]:
-    """The engine in the process runs as many steps as its own rows need: shards would wait for each other for ever."""
-    resources = context.spec.resources
-    has_play = any(isinstance(stage, GrpoStage) for stage in context.spec.stages)
-    if resources.sharding in ("fsdp", "zero3") and resources.vllm is None and has_play:
-        yield context.finding(
-            "sharding-without-vllm",
-            f"`sharding: {resources.sharding}` cannot play with the engine in the training process: its processes take "
-            "different numbers of steps and would wait for each other's weights for ever",
-            ("resources", "sharding"),
-            hint="add `resources.vllm`, or use `sharding: zero2`, which keeps whole weights",
-        )
+    """Muon works on whole matrices, and DeepSpeed hands an optimizer the weights of all layers in one row."""
+    sharding = context.spec.resources.sharding
+    if sharding not in ("zero2", "zero3"):
+        return
+    for stage in context.spec.stages:
+        if _optimizer(context, stage) == "muon":
+            yield context.finding(
+                "muon-with-zero",
+                f"stage `{stage.name}` is trained by Muon, which needs whole matrices, and `sharding: {sharding}` cuts "
+                "the weights into pieces that are none",
+                ("resources", "sharding"),
+                hint="use `sharding: fsdp`, or the optimizer `adamw`",
+            )
+
+
+def _optimizer(context: Context, stage: GrpoStage | SftStage | GlowStage) -> str | None:
+    match stage:
+        case GrpoStage():
+            return stage_algorithm(context, stage).optimizer
+        case SftStage():
+            return stage.sft.optimizer
+        case GlowStage():
+            return stage.glow.optimizer
 
 
 def check_temperatures(context: Context) -> Iterator[Diagnostic]:

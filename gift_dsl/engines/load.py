@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from jinja2 import TemplateError
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from gift_dsl.data import is_local
@@ -74,12 +75,17 @@ def load_policy(
 
 
 def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int) -> TransformersEngine:
-    """An engine of the same model with new low-rank adapters, which alone are to be trained (Hu et al. 2022).
+    """An engine of the same model with new adapters; see `adapt`."""
+    return engine.sibling(adapt(engine.model, lora, seed))
 
-    They begin as no change at all. The model of the engine given has them too, for it is not copied.
+
+def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
+    """The same model with new low-rank adapters, which alone are to be trained (Hu et al. 2022).
+
+    They begin as no change at all. The model given has them too, for it is not copied.
 
     Args:
-        engine: of a model without adapters.
+        model: without adapters.
         lora: rank, scale, dropout and layers.
         seed: the same adapters for the same seed.
 
@@ -94,21 +100,20 @@ def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int) -> Transforme
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         task_type="CAUSAL_LM",
     )
-    head = engine.model.get_output_embeddings()
-    name = next(name for name, module in engine.model.named_modules() if module is head)
+    head = model.get_output_embeddings()
+    name = next(name for name, module in model.named_modules() if module is head)
     if any(name == target or name.endswith(f".{target}") for target in targets):
         raise GiftError(
             f"`model.lora.target_modules: {list(targets)}` names the head: its adapters would not be trained"
         )
-    device = engine.model.device
+    device = model.device
     with torch.random.fork_rng([] if device.type == "cpu" else [device]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
         torch.manual_seed(stream(seed, "lora").getrandbits(63))
         try:
-            model = get_peft_model(engine.model, config)
+            return get_peft_model(model, config)
         except ValueError as error:
             raise GiftError(f"`model.lora.target_modules: {list(targets)}` cannot be adapted: {error}") from error
-    return engine.sibling(model)
 
 
 def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "cpu") -> Any:
@@ -128,7 +133,7 @@ def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "c
         )
     except ImportError as error:
         raise MachineError(f"`model.attention: {model.attention}` needs what is not installed: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise MachineError(f"the model {source} cannot be loaded: {error}") from error
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:

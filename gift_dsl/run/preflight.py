@@ -109,10 +109,11 @@ def check_machine(plan: Plan, find_key: FindKey, disk_gib: float | None) -> None
 
 
 def _sharding(plan: Plan) -> Iterator[str]:
-    """The memory estimate knows how weights are spread; the trainer does not hand it on yet."""
-    sharding = plan.runtime.resources["sharding"]
-    if sharding != "none":
-        yield f"`resources.sharding: {sharding}` is planned with but not built yet: train with `sharding: none`"
+    """What spreads the weights, where it is not torch itself."""
+    resources = plan.runtime.resources
+    sharding = resources["sharding"]
+    if resources["processes"] > 1 and sharding in ("zero2", "zero3") and find_spec("deepspeed") is None:
+        yield f"`resources.sharding: {sharding}` needs DeepSpeed on this machine: pip install 'gift-dsl[deepspeed]'"
 
 
 def _opponent_models(plan: Plan) -> Iterator[str]:

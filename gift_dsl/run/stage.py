@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
 from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_copy
-from gift_dsl.engines.load import adapted, load_policy, load_tokenizer
+from gift_dsl.engines.load import adapt, adapted, load_model, load_policy, load_tokenizer
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.engines.vllm import VllmEngine, VllmSettings
 from gift_dsl.plan import JsonMap, OpponentPlan, Plan, StagePlan, leaves
@@ -46,6 +46,7 @@ from gift_dsl.run.trackers import Trackers
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
 from gift_dsl.train.job import Hooks, StageJob, kept_steps
+from gift_dsl.train.sharding import Spread, spreads_weights
 from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
@@ -171,12 +172,9 @@ class _Stage:
             make_start(self.run_directory, self.plan, {game.name: self._rows(game) for game in self.plan.games})
         session.state.wait_for_everyone()
         source = find_start(self.run_directory, self.plan, index)
-        model = self.plan.model
-        thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
-        self.engine = load_policy(model, source, device=session.state.device, thinking=thinking)
-        if model.lora is not None:
-            self.engine = adapted(self.engine, model.lora, self.plan.seed)
-        self.tokenizer = load_tokenizer(model, source)
+        self.engine = self._engine(source)
+        self.spread = self._spread(source) if spreads_weights(self.plan) else None
+        self.tokenizer = load_tokenizer(self.plan.model, source)
         self.policy = self.live = model_player("policy", self.engine)
         vllm = VllmSettings.of(self.plan, self.stage, session.state.num_processes)
         self.rollout = None if vllm is None else VllmEngine(vllm, self.engine.codec)
@@ -187,6 +185,28 @@ class _Stage:
         if self._needs_start:
             self._start = model_player("start", self.engine.sibling(frozen_copy(self.engine.model)))
         self._local: dict[str, ModelPlayer] = {}
+
+    def _engine(self, source: str) -> TransformersEngine:
+        """The engine of the model that is trained; or of a whole copy of it, which plays and is not trained."""
+        model = self.plan.model
+        if spreads_weights(self.plan) and model.compute == "bf16":
+            model = replace(model, weights="bf16")
+        thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
+        engine = load_policy(model, source, device=self.session.state.device, thinking=thinking)
+        return engine if model.lora is None else adapted(engine, model.lora, self.plan.seed)
+
+    def _spread(self, source: str) -> Spread:
+        """What is trained where no process has all of it: loaded on the CPU, from where each device takes its part."""
+        trained = load_model(self.plan.model, source)
+        if self.plan.model.lora is not None:
+            trained = adapt(trained, self.plan.model.lora, self.plan.seed)
+        return Spread(trained, self.engine, is_first=self.session.is_main)
+
+    def _hand_on(self, name: str) -> None:
+        """Save the trained model as it is now; called by all processes together."""
+        model = self.engine.model if self.spread is None else self.spread.whole_model()
+        if self.session.is_main:
+            hand_on(self.run_directory, name, model, self.tokenizer)
 
     def _rows(self, game: Any) -> Any:
         return rows_of(game, "train", Path(self.plan.runtime.folder))
@@ -209,8 +229,7 @@ class _Stage:
                 self._examine("after")
         finally:
             self.progress.close()
-        if self.session.is_main:
-            hand_on(self.run_directory, self.stage.name, self.engine.model, self.tokenizer)
+        self._hand_on(self.stage.name)
         self.session.state.wait_for_everyone()
         return None
 
@@ -233,6 +252,7 @@ class _Stage:
             engine=self.engine,
             tokenizer=self.tokenizer,
             rollout=self.rollout,
+            spread=self.spread,
             folder=self.folder,
             rank=self.session.state.process_index,
             processes=self.session.state.num_processes,
@@ -331,6 +351,8 @@ class _Stage:
 
         # an engine of its own has weights from the trainer, so not before there is one
         policy = self.policy if self.rollout is None or not self.rollout.is_open else self.live
+        if self.spread is not None and policy is self.policy:
+            self.spread.give()
         return Examiner(self.plan, policy, self.session.services(), self._load_local, start)
 
     def _examine(self, when: str) -> None:
@@ -372,8 +394,8 @@ class _Stage:
             return
         result = self._examiner().measure(self.stage, request, self.session.team)
         rates = {score.game: score.total.rate for score in result.games if score.total.rate is not None}
-        if self._note_probe(done, rates) and self.session.is_main:
-            hand_on(self.run_directory, BEST, self.engine.model, self.tokenizer)
+        if self._note_probe(done, rates):
+            self._hand_on(BEST)
         if self.session.is_main:
             path = self.run_directory.evaluation / f"{self.stage.name}-step-{done:06d}.json"
             write_result(path, result, {"stage": self.stage.name, "when": "probe", "step": done})

@@ -685,12 +685,12 @@ _MEANING: Final[Mapping[str, Code]] = {
         "algorithm: {mini_batch_size: 7}",
         "The hint names numbers that fit.",
     ),
-    "sharding-without-vllm": Code(
+    "muon-with-zero": Code(
         "error",
-        "Weights are spread over the processes (FSDP, ZeRO-3), and the engine that plays is in the training process. "
-        "Its processes take different numbers of steps and would wait for each other's weights for ever.",
-        "resources: {processes: 2, sharding: fsdp}",
-        "Play with vLLM (`resources.vllm`), or use `sharding: zero2`, which keeps whole weights.",
+        "Muon works on whole matrices, and DeepSpeed (ZeRO) cuts the weights into pieces that are none.",
+        "stages: [{name: play, type: grpo, play: ttt, until: {steps: 10}}]\n"
+        "algorithm: {optimizer: muon}\nresources: {processes: 2, sharding: zero2}",
+        "Spread the weights with `sharding: fsdp`, or use `optimizer: adamw`.",
     ),
     "mixed-temperatures": Code(
         "error",

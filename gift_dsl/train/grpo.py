@@ -53,8 +53,9 @@ from gift_dsl.train.batch import Row, Update, rows_of_rank
 from gift_dsl.train.importance import Mismatch, importance_weights, mismatch_sums
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.league import League, snapshot_rules
-from gift_dsl.train.optimizers import make_optimizer
+from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
 from gift_dsl.train.schedule import RateSchedule, rate_factor
+from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments, whole
 from gift_dsl.train.state import TrainState
 from gift_dsl.train.statistics import TokenSums, clipped, step_metrics, token_sums, update_metrics
 from gift_dsl.train.step import Playing, Step, make_step
@@ -108,6 +109,7 @@ def train_grpo(job: StageJob) -> None:
             policy = model_player("policy", job.rollout)
             playing = dataclasses.replace(playing, policy=policy, lockstep=job.lockstep, is_in_process=False)
         trainer = GiftTrainer(job, playing)
+        trainer.rest()
         try:
             trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
             trainer.give_weights()  # to whoever measures the stage
@@ -162,7 +164,7 @@ def make_config(job: StageJob) -> GRPOConfig:
         scale_rewards="none",
         bf16=model.compute == "bf16" and model.weights != "bf16",
         disable_dropout=model.lora is None or model.lora.dropout == 0,  # what samples has none
-        **_checkpointing(model.gradient_checkpointing),
+        **sharding_arguments(job.plan, frozenset(field.name for field in dataclasses.fields(GRPOConfig))),
         use_cpu=job.engine.model.device.type == "cpu",
         seed=job.plan.seed,
         data_seed=job.plan.seed,
@@ -176,12 +178,6 @@ def make_config(job: StageJob) -> GRPOConfig:
         ddp_find_unused_parameters=False,
         ddp_timeout=6 * 3600,  # the other processes wait for slow opponents
     )
-
-
-def _checkpointing(value: bool) -> dict[str, Any]:
-    """Recomputing activations, by the names that the installed transformers gives it."""
-    names = {field.name for field in dataclasses.fields(GRPOConfig)}
-    return {name: value for name in ("gradient_checkpointing", "activation_checkpointing") if name in names}
 
 
 def temperature_of(stage: StagePlan) -> float:
@@ -207,7 +203,7 @@ def most_policy_tokens(play: Play) -> int:
     return sum(tokens) if isinstance(play, AllOf) else max(tokens)
 
 
-class GiftTrainer(GRPOTrainer):
+class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     """TRL's trainer over the steps of a stage."""
 
     args: Any
@@ -232,14 +228,17 @@ class GiftTrainer(GRPOTrainer):
         self._logs: Any = None
         self._logged: list[dict[str, float]] = []
         self._started = self._updating = time.perf_counter()
-        super().__init__(
-            model=job.engine.model,
-            reward_funcs=_no_reward,
-            args=make_config(job),
-            train_dataset=slots(job.stage.until.max_steps),
-            processing_class=job.tokenizer,
-            rollout_func=_rollout,
-        )
+        config = make_config(job)
+        with offering_shards(job.plan):
+            super().__init__(
+                model=job.model,
+                reward_funcs=_no_reward,
+                args=config,
+                train_dataset=slots(job.stage.until.max_steps),
+                processing_class=job.tokenizer,
+                rollout_func=_rollout,
+            )
+        settle(self.accelerator, job.plan)
         if self.algorithm.kl_coef and not is_adapted(self.model):
             self.ref_model = self._make_reference()
         self.team = Team(job.rank, job.processes, lambda value: gather_object([value]))
@@ -263,8 +262,7 @@ class GiftTrainer(GRPOTrainer):
         self.give_weights()
         started = time.perf_counter()
         self.current = step = make_step(self.playing, self.train_state, number, self.team)
-        if self.job.rollout is not None:
-            self.job.rollout.sleep()
+        self.rest()
         _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
         self.job.hooks.on_groups(number, step.played)
         self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
@@ -280,6 +278,15 @@ class GiftTrainer(GRPOTrainer):
         """Let an engine that has weights of its own play with the present ones."""
         if self.job.rollout is not None:
             self.job.rollout.sync_weights(self.state.global_step)
+        elif self.job.spread is not None:
+            self.job.spread.give()
+
+    def rest(self) -> None:
+        """Let an engine that has weights of its own give its memory to the update."""
+        if self.job.rollout is not None:
+            self.job.rollout.sleep()
+        if self.job.spread is not None:
+            self.job.spread.rest()
 
     def _own(self, update: Update) -> Sequence[Row]:
         return rows_of_rank(update, self.team.rank, self.team.size)
@@ -413,8 +420,6 @@ class GiftTrainer(GRPOTrainer):
                 betas=(algorithm.adam_beta1, algorithm.adam_beta2),
                 weight_decay=algorithm.weight_decay,
             )
-            if self.job.carry_from is not None and self.job.stage.optimizer == "carry":
-                _carry(optimizer, self.job.carry_from)
             _guard(optimizer, self._may_step)
             self.optimizer = optimizer
         return self.optimizer
@@ -426,6 +431,7 @@ class GiftTrainer(GRPOTrainer):
             algorithm, horizon = self.algorithm, self.job.stage.schedule_steps
             schedule = RateSchedule(algorithm.schedule, algorithm.warmup_steps, horizon, algorithm.min_learning_rate)
             updates = self.batch_plan.updates
+            carry_optimizer(self.optimizer, self.job)
             self.lr_scheduler = LambdaLR(
                 optimizer or self.optimizer, lambda update: rate_factor(schedule, update // updates)
             )
@@ -444,7 +450,9 @@ class GiftTrainer(GRPOTrainer):
         if not self.current.updates[number].num_trajectories:
             return False
         grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        if not (losses.isfinite().all() and torch.isfinite(torch.nn.utils.get_total_norm(grads))):
+        norm = whole(torch.nn.utils.get_total_norm(grads))
+        # asked of all: where shards are gathered, nobody may go on alone
+        if not all(self.team.gather(bool(losses.isfinite().all() and norm.isfinite()))):
             path = self.job.folder / f"not-finite-step-{self.current.number}-rank-{self.team.rank}.pt"
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._buffered_inputs, path)
@@ -486,6 +494,8 @@ class GiftTrainer(GRPOTrainer):
         self._sums, self._mismatch = torch.zeros_like(self._sums), torch.zeros_like(self._mismatch)
         if self.team.rank == 0:
             hooks.on_step(StepRecord(stage.name, step.number, metrics))
+        if self.job.spread is not None and self.job.snapshots:
+            self.job.spread.give()
         self.train_state = self.playing.league.after_step(
             self.train_state, done, self.job.folder, saves=self.team.rank == 0
         )
@@ -578,25 +588,3 @@ def _guard(optimizer: Any, may_step: Any) -> None:
         return step(closure) if may_step(self) else None
 
     optimizer.step = types.MethodType(guarded, optimizer)
-
-
-def _carry(optimizer: Any, checkpoint: Path) -> None:
-    """Give an optimizer the moments of the stage before; rates and decay are those of its own stage.
-
-    Raises:
-        GiftError: the stages have different optimizers, or train different weights.
-    """
-    own = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    try:
-        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True))
-    except FileNotFoundError as error:
-        raise GiftError(f"`optimizer: carry`: {checkpoint} holds no optimizer state of one process") from error
-    except ValueError as error:
-        raise GiftError(
-            f"`optimizer: carry`: the optimizer of the stage before is another, or has other weights ({error}); "
-            "use the same in both stages, or `optimizer: reset`"
-        ) from error
-    for group, values in zip(optimizer.param_groups, own, strict=True):
-        for key in group.keys() - {"params"}:
-            del group[key]  # a schedule starts from `initial_lr` where it finds one
-        group.update(values)

@@ -12,6 +12,7 @@ from gift_dsl.engines.vllm import VllmEngine
 from gift_dsl.plan import JsonMap, Plan, StagePlan
 from gift_dsl.play.seats import Choice, Seat, TableGame
 from gift_dsl.records import Group, StepRecord
+from gift_dsl.train.sharding import Spread
 
 
 def _no_step(record: StepRecord) -> None:
@@ -72,6 +73,8 @@ class StageJob:
             from, also when it is resumed.
         tokenizer: of the model.
         rollout: plays in place of `engine`, whose weights it is given before each step. None: `engine` plays.
+        spread: the model that is trained, where its weights are spread over the processes; `engine` then holds a whole
+            copy, and is given the weights of each step. None: the model of `engine` is trained.
         folder: checkpoints are written at folder/checkpoint-<updates done>.
         rank: of this process, counted from 0.
         processes: that train together.
@@ -92,6 +95,7 @@ class StageJob:
     tokenizer: Any
     folder: Path
     rollout: VllmEngine | None = None
+    spread: Spread | None = None
     rank: int = 0
     processes: int = 1
     resume_from: Path | None = None
@@ -102,6 +106,11 @@ class StageJob:
     snapshots: tuple[str, ...] = ()
     lockstep: bool = False
     closing: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+    @property
+    def model(self) -> Any:
+        """What is trained."""
+        return self.engine.model if self.spread is None else self.spread.model
 
     def saves_after(self, done: int) -> bool:
         """Whether a checkpoint is due after so many steps: every so many, and after those that are kept for ever."""

@@ -1,5 +1,5 @@
 # pyright: basic
-"""The optimizers of the plan: AdamW, or Muon on the matrices with AdamW on everything else."""
+"""The optimizers of the plan: AdamW, or Muon on the matrices with AdamW on everything else; and who inherits them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any, Final, Literal
 
 import torch
 from torch.optim import AdamW, Muon, Optimizer
+
+from gift_dsl.errors import GiftError
+from gift_dsl.train.job import StageJob
+from gift_dsl.train.sharding import load_optimizer
 
 _NEWTON_SCHULZ_STEPS: Final = 4
 """One fewer than usual: as good for the small models that this was measured on, and a fifth cheaper."""
@@ -85,3 +89,30 @@ class Together(Optimizer):
         """As every optimizer does it; what it replaces is shared anew."""
         super().load_state_dict(state_dict)
         self._share()
+
+
+def carry_optimizer(optimizer: Any, job: StageJob) -> None:
+    """Give an optimizer the moments of the stage before, where its stage asks for it.
+
+    Rates and decay are those of its own stage.
+
+    Raises:
+        GiftError: the stages have different optimizers, or train different weights.
+    """
+    if job.carry_from is None or job.stage.optimizer != "carry":
+        return
+    groups = optimizer.param_groups
+    own = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    try:
+        load_optimizer(optimizer, job.carry_from)
+    except FileNotFoundError as error:
+        raise GiftError(f"`optimizer: carry`: {job.carry_from} holds no optimizer state") from error
+    except ValueError as error:
+        raise GiftError(
+            f"`optimizer: carry`: the optimizer of the stage before is another, or has other weights ({error}); "
+            "use the same in both stages, or `optimizer: reset`"
+        ) from error
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        for key in group.keys() - {"params"}:
+            del group[key]  # a schedule starts from `initial_lr` where it finds one
+        group.update(values)

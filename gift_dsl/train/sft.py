@@ -32,9 +32,10 @@ from gift_dsl.records import StepRecord
 from gift_dsl.train.epochs import EMPTY, Course, make_course
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.lessons import collect
-from gift_dsl.train.optimizers import make_optimizer
+from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import RateSchedule, rate_factor
+from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
 from gift_dsl.train.team import Team
 
 _NOT_LEARNED: Final = -100
@@ -88,7 +89,7 @@ def make_config(job: StageJob, course: Course) -> SFTConfig:
         weight_decay=fields["weight_decay"],
         max_grad_norm=fields["max_grad_norm"],
         bf16=model.compute == "bf16" and model.weights != "bf16",
-        **_checkpointing(model.gradient_checkpointing),
+        **sharding_arguments(job.plan, frozenset(field.name for field in dataclasses.fields(SFTConfig))),
         use_cpu=job.engine.model.device.type == "cpu",
         seed=job.plan.seed,
         data_seed=job.plan.seed,
@@ -108,13 +109,7 @@ def make_config(job: StageJob, course: Course) -> SFTConfig:
     )
 
 
-def _checkpointing(value: bool) -> dict[str, Any]:
-    """Recomputing activations, by the names that the installed transformers gives it."""
-    names = {field.name for field in dataclasses.fields(SFTConfig)}
-    return {name: value for name in ("gradient_checkpointing", "activation_checkpointing") if name in names}
-
-
-class SupervisedTrainer(SFTTrainer):
+class SupervisedTrainer(ShardedCheckpoints, SFTTrainer):
     """TRL's trainer over the updates of a course."""
 
     args: Any
@@ -126,13 +121,16 @@ class SupervisedTrainer(SFTTrainer):
         self.job, self.course, self.fields = job, course, _fields(job)
         self._started = time.perf_counter()
         self.micro_tokens: list[float] = []
-        super().__init__(
-            model=job.engine.model,
-            args=make_config(job, course),
-            data_collator=self.collate,
-            train_dataset=slots(len(course.updates) * course.places),
-            processing_class=job.tokenizer,
-        )
+        config = make_config(job, course)
+        with offering_shards(job.plan):
+            super().__init__(
+                model=job.model,
+                args=config,
+                data_collator=self.collate,
+                train_dataset=slots(len(course.updates) * course.places),
+                processing_class=job.tokenizer,
+            )
+        settle(self.accelerator, job.plan)
         self.team = Team(job.rank, job.processes, lambda value: gather_object([value]))
         for callback in (PrinterCallback, ProgressCallback):
             self.remove_callback(callback)
@@ -140,7 +138,13 @@ class SupervisedTrainer(SFTTrainer):
     def run(self) -> None:
         """From the start or from a checkpoint to the end."""
         resume_from = self.job.resume_from
+        self.rest()
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+
+    def rest(self) -> None:
+        """Let the copy that is measured give its memory to the updates."""
+        if self.job.spread is not None:
+            self.job.spread.rest()
 
     # ── rows ──
 
@@ -186,6 +190,7 @@ class SupervisedTrainer(SFTTrainer):
         del num_training_steps
         if self.lr_scheduler is None:
             schedule = make_schedule(self.fields, self.job.stage.schedule_steps or len(self.course.updates))
+            carry_optimizer(self.optimizer, self.job)
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, lambda update: rate_factor(schedule, update))
             self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -211,6 +216,7 @@ class SupervisedTrainer(SFTTrainer):
         if self.team.rank == 0:
             hooks.on_step(StepRecord(self.job.stage.name, done - 1, metrics))
         hooks.probe(done)
+        self.rest()
         reasons = [reason for reason in self.team.gather(hooks.should_stop()) if reason is not None]
         ends = bool(reasons) or done >= len(self.course.updates)
         self.control.should_save = ends or self.job.saves_after(done)

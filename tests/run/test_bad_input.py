@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from gift_dsl import api
 from gift_dsl.artifacts.checkpoints import latest
 from gift_dsl.errors import GiftError, MachineError, UsageError
+from gift_dsl.run import preflight
 from gift_dsl.train.grpo import GiftTrainer
 from tests.run.small import SPEC, assert_same, here
 
@@ -91,9 +93,13 @@ def asked(dataset):
     )
 
 
-def test_sharding_that_no_trainer_uses_yet_is_refused(tmp_path):
-    said = refusal(tmp_path, SPEC, sets=["resources.sharding=zero2"])
-    assert "`resources.sharding: zero2` is planned with but not built yet" in said
+def test_zero_without_deepspeed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    sets = ["resources.sharding=zero2", "resources.processes=2", "resources.micro_batch_size=2"]
+    (plan,) = api.compile_spec(str(tmp_path / "spec.yaml"), sets=sets)
+    with pytest.raises(MachineError, match=r"sharding: zero2` needs DeepSpeed .*pip install 'gift-dsl\[deepspeed\]'"):
+        preflight.check_machine(plan, lambda name, url: None, None)
 
 
 def test_a_missing_dataset_is_named(tmp_path):

@@ -1,0 +1,106 @@
+"""Two processes that share the weights of one model (FSDP, on CPUs by gloo) train as one process that has them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPT = "tests.train.sharded"
+
+
+def run(folder, *words):
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *words, "-m", SCRIPT, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("rank-*.json"))]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    (found,) = run(tmp_path_factory.mktemp("one") / "runs")
+    return found
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    first, second = run(tmp_path_factory.mktemp("two") / "runs", *words)
+    for name, seen in first.items():
+        assert seen["losses"] == second[name]["losses"], name
+        assert seen["plays"] == second[name]["plays"], name
+        assert second[name]["handed_on"] is None
+    return first
+
+
+def assert_close(some, others):
+    assert some.keys() == others.keys()
+    for name in some:
+        assert torch.allclose(torch.tensor(some[name]), torch.tensor(others[name]), rtol=0, atol=1e-5), name
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", ["whole", "recomputing", "lora", "carried"])
+def test_shared_weights_give_the_losses_norms_and_weights_of_whole_ones(name, one, two):
+    assert (one[name]["kind"], two[name]["kind"]) == ("none", "fsdp")
+    assert len(one[name]["losses"]) == (2 if name == "carried" else 4)
+    assert two[name]["losses"] == pytest.approx(one[name]["losses"], abs=1e-6)
+    assert two[name]["norms"] == pytest.approx(one[name]["norms"], abs=1e-5)
+    assert_close(one[name]["plays"], two[name]["plays"])
+
+
+def test_a_process_holds_its_part_of_the_weights_alone(two):
+    assert two["whole"]["local"] < 0.6 * two["whole"]["whole"]
+
+
+@pytest.mark.parametrize("name", ["whole", "lora", "bf16"])
+def test_who_plays_and_who_is_handed_on_have_the_trained_weights(name, two):
+    for key, value in two[name]["handed_on"].items():
+        assert rounded(value, name) == rounded(two[name]["plays"][key], name), key
+
+
+def rounded(values, name):
+    return torch.tensor(values).bfloat16().tolist() if name == "bf16" else values
+
+
+def test_in_bf16_masters_stay_fp32(two):
+    handed_on = [torch.tensor(value) for value in two["bf16"]["handed_on"].values()]
+    assert any(not torch.equal(value, value.bfloat16().float()) for value in handed_on)
+    saved = load_file(Path(two["bf16"]["checkpoint"]) / "model.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.float32}
+
+
+def test_a_checkpoint_loads_with_from_pretrained(two):
+    loaded = AutoModelForCausalLM.from_pretrained(two["whole"]["checkpoint"])
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, torch.tensor(two["whole"]["handed_on"][name])), name
+
+
+def test_a_stopped_stage_goes_on_bit_by_bit(two):
+    whole, resumed = two["whole"], two["resumed"]
+    assert resumed["losses"] == whole["losses"][2:]
+    for part in ("plays", "handed_on", "moments"):
+        assert resumed[part] == whole[part]
+
+
+def test_a_checkpoint_holds_whole_moments_for_whoever_carries_or_resumes_them(one, two):
+    one_state, two_state = (
+        torch.load(Path(seen["whole"]["checkpoint"]) / "optimizer.pt", weights_only=True)["state"]
+        for seen in (one, two)
+    )
+    assert one_state.keys() == two_state.keys()
+    for index, each in one_state.items():
+        assert torch.allclose(each["exp_avg"], two_state[index]["exp_avg"], atol=1e-5)
+        assert each["step"] == two_state[index]["step"]
