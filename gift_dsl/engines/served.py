@@ -11,21 +11,25 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as UrlRequest
 
 from gift_dsl.errors import MachineError
 from gift_dsl.play.seats import POLICY
 from gift_dsl.players.backoff import Backoff, read_retry_after
 from gift_dsl.players.chat import Failure, read_error, shown
-from gift_dsl.players.network import HostLimits, Network, Outgoing, host_of
+from gift_dsl.players.network import HostLimits, Network, Outgoing, find_proxy, host_of
 from gift_dsl.players.together import all_of
 from gift_dsl.rng import stream
-from gift_dsl.seat import Completion, PlayerFault, Request
+from gift_dsl.seat import Codec, Completion, PlayerFault, Request
 
 T = TypeVar("T")
 
 _BACKOFF: Final = Backoff(base_s=1.0)
 _HEADERS: Final = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "gift-dsl"}
 _TOKEN: Final = "token_id:"
+_LOOK_S: Final = 10.0
 _AT_ONCE: Final = 512
 """Most requests of one process under way at once; vLLM queues what it cannot start, and each takes a file."""
 # Each field is sent, because a server takes what is missing from the model's generation_config.
@@ -210,6 +214,74 @@ class ServedModel:
         except (LookupError, RecursionError, TypeError, ValueError):
             return Failure("malformed", f"no completion in the reply: {shown(response.body)}", is_transient=True)
         return read(cast(dict[str, Any], choice))
+
+
+class ServedPolicy:
+    """A `TokenPolicy` whose weights are those that a server was started with: nothing is trained here.
+
+    Args:
+        codec: of the model's tokenizer.
+        server: where it is.
+        max_length: most ids of a prompt and its answer together; None: not known.
+    """
+
+    def __init__(self, codec: Codec, server: Server, max_length: int | None = None) -> None:
+        self._codec, self._model = codec, ServedModel(server, codec.end_of_turn_ids)
+        self.max_length = max_length
+
+    @property
+    def codec(self) -> Codec:
+        """Its chat template and tokenizer."""
+        return self._codec
+
+    async def complete(self, requests: Sequence[Request]) -> Sequence[Completion]:
+        """One completion a request, in the order asked. Raises as `ServedModel.complete`."""
+        return await self._model.complete(requests)
+
+    async def score(
+        self, contexts: Sequence[tuple[int, ...]], continuations: Sequence[tuple[int, ...]]
+    ) -> Sequence[tuple[float, bool]]:
+        """As `TokenPolicy.score` says, of what the server tells of its prompts. Raises as `ServedModel.score`."""
+        return await self._model.score(contexts, continuations)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a server says of the model that it holds.
+
+    Attributes:
+        name: as requests may call it.
+        source: the folder or hub id that it was started with.
+        max_length: of its sequences in tokens; None: it does not say.
+    """
+
+    name: str
+    source: str
+    max_length: int | None
+
+
+def read_card(server: Server) -> Card:
+    """Ask a server for its model; of several (adapters) the one that the others are based on.
+
+    Raises:
+        MachineError: nobody answers, or it is no server of models.
+    """
+    url = f"{server_address(server.base_url)}/v1/models"
+    proxy = find_proxy(url)
+    opener = build_opener(ProxyHandler({} if proxy is None else {"http": proxy, "https": proxy}))
+    try:
+        with opener.open(UrlRequest(url, headers=_HEADERS), timeout=_LOOK_S) as reply:
+            listed = json.loads(reply.read())["data"]
+        found = next(one for one in listed if one.get("parent") is None)
+        length = found.get("max_model_len")
+        return Card(str(found["id"]), str(found.get("root") or found["id"]), None if length is None else int(length))
+    except HTTPError as error:
+        error.close()
+        raise MachineError(f"the server at {server.host} does not say what it serves: {url} is {error.code}") from error
+    except OSError as error:
+        raise MachineError(f"`resources.vllm`: nobody answers at {server.host}: {error}") from error
+    except (AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+        raise MachineError(f"the server at {server.host} does not say what it serves; is it a vLLM server?") from error
 
 
 def _read(choice: dict[str, Any], request: Request, ends: Collection[int]) -> Completion | Failure:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from gift_dsl.errors import UsageError
+from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.evaluate.items import SOURCES, Item, fingerprint_items, load_items
 from gift_dsl.evaluate.judge import Judge, ModelJudge, ReplyCache
 from gift_dsl.evaluate.own import (
@@ -129,6 +129,7 @@ async def evaluate_benchmarks(
     who = as_subject(subject, request.seed)
     jobs = [_job(benchmark, request, who) for benchmark in request.benchmarks]
     _check_names(jobs)
+    await _check_scores(jobs, who)
     policy = who.policy if isinstance(who, PolicySubject) else None
     start = time.monotonic()
     finished: list[dict[str, Any]] = []
@@ -146,6 +147,9 @@ async def evaluate_benchmarks(
 def as_subject(subject: Subject | TokenPolicy | Player, seed: int) -> Subject:
     """A policy or a player as a subject. A model in this process is asked nothing longer than its positions allow."""
     if isinstance(subject, TokenPolicy):
+        told: int | None = getattr(subject, "max_length", None)
+        if told is not None:
+            return PolicySubject(subject, seed, max_length=told)
         config: Any = getattr(getattr(subject, "model", None), "config", None)
         longest = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
         return PolicySubject(subject, seed, max_length=longest)
@@ -368,6 +372,23 @@ def _check_names(jobs: Sequence[_Job]) -> None:
     twice = [key for key, count in Counter(job.key for job in jobs).items() if count > 1]
     if twice:
         raise UsageError(f"the benchmark `{twice[0]}` is asked for twice, and its results would have one name")
+
+
+async def _check_scores(jobs: Sequence[_Job], subject: Subject) -> None:
+    """See, before anything is asked, that there are log-likelihoods where a task compares them: servers may give none.
+
+    Raises:
+        MachineError: there are none.
+    """
+    from gift_dsl.evaluate.harness import compares_scores
+
+    job = next((job for job in jobs if job.own is None and compares_scores(job.loaded)), None)
+    if job is None:
+        return
+    try:
+        await subject.score([("One and one is", " two")], lambda more: None)
+    except MachineError as error:
+        raise MachineError(f"the benchmark `{job.key}` compares log-likelihoods, and {error}") from error
 
 
 def _is_first(request: BenchmarksRequest) -> bool:

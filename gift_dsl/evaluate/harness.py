@@ -187,6 +187,11 @@ def check_asked(loaded: Any, subject: Subject) -> None:
             )
 
 
+def compares_scores(loaded: Any) -> bool:
+    """Whether one of these tasks needs log-likelihoods."""
+    return any(task.OUTPUT_TYPE != "generate_until" for task in loaded["tasks"].values())
+
+
 def shots_of(loaded: Any) -> int | list[int]:
     """Examples in the prompts of tasks: one number, or all that occur."""
     shots = sorted({task.get_config("num_fewshot") or 0 for task in loaded["tasks"].values()})

@@ -7,7 +7,7 @@ its own key and not on what else is asked.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -153,7 +153,7 @@ class PolicySubject:
         scores: dict[int, Score] = {}
         for batch in _whole_contexts(order, ids):
             contexts, continuations = zip(*(ids[index] for index in batch), strict=True)
-            found = await self._policy.score(contexts, continuations)
+            found = await _answered(self._policy.score(contexts, continuations))
             scores |= dict(zip(batch, found, strict=True))
             count(len(batch))
         return [scores[index] for index in range(len(pairs))]
@@ -172,7 +172,7 @@ class PolicySubject:
             )
             for name, (context, question) in zip(names, batch, strict=True)
         ]
-        done = await self._policy.complete(requests)
+        done = await _answered(self._policy.complete(requests))
         # each prompt is answered once: what an engine keeps for a next turn is of no use
         forget: Any = getattr(self._policy, "forget", None)
         if forget is not None:
@@ -269,6 +269,18 @@ class ChatSubject:
         except PlayerFault as fault:
             return Answer("", fault=str(fault))
         return Answer(_cut(text, question.until))
+
+
+async def _answered(work: Awaitable[T]) -> T:
+    """What a model says.
+
+    Raises:
+        GiftError: its server did not answer, in all tries.
+    """
+    try:
+        return await work
+    except PlayerFault as fault:
+        raise GiftError(f"no answer of the model: {fault}; what was answered is kept") from fault
 
 
 async def ask(player: Player, prompt: Prompt, rng: Any) -> str:  # noqa: ANN401 - a random.Random

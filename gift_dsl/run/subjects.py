@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.data import fingerprint_model
-from gift_dsl.errors import UsageError
+from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, leaves
 from gift_dsl.play.seats import Seat, model_player
 from gift_dsl.players.make import Services, make_player
@@ -22,6 +22,7 @@ from gift_dsl.run.choose import output_folder
 from gift_dsl.run.models import find_in_run, find_start
 from gift_dsl.run.seating import rows_of
 
+Make = Callable[[Plan, "str | Path", str, "str | None"], "Examinee"]
 SeatOf = Callable[[Services], Seat]
 """Makes whoever sits down; players over HTTP need the connections of the event loop that asks them."""
 
@@ -73,17 +74,21 @@ class Examinee:
 def find_examinee(plan: Plan, who: Who) -> Generator[Examinee]:
     """Whoever is to be evaluated; what is made for it goes again at the end of the block.
 
+    The model of a spec with `resources.vllm: {mode: serve}` is asked of that server, if it is the one that is served.
+
     Raises:
         UsageError: the opponent is none of the plan, or no model.
-        MachineError: the model is not there.
+        MachineError: the model is not there, or the server serves another.
     """
+    vllm = plan.runtime.resources.get("vllm")
     if who.opponent is not None:
         final = plan.evaluation.final or plan.evaluation
         yield opponent_of_plan(plan, who.opponent, (final.temperature, final.max_tokens))
     elif who.run is not None and who.checkpoint is not None:
         yield model_of_run(open_run(Path(who.run)), plan, who.checkpoint)
     else:
-        with model_of_plan(plan) as examinee:
+        is_served = vllm is not None and vllm["mode"] == "serve"
+        with model_of_plan(plan, served if is_served else weights) as examinee:
             yield examinee
 
 
@@ -109,27 +114,31 @@ def find_start_of(plan: Plan, who: Who, examinee: Examinee) -> Generator[Examine
 
 
 @contextmanager
-def model_of_plan(plan: Plan) -> Generator[Examinee]:
+def model_of_plan(plan: Plan, make: Make | None = None) -> Generator[Examinee]:
     """The model that a plan starts from, as it is written; the `tiny` preset is built in a folder that goes again.
+
+    Args:
+        plan: names it.
+        make: from (plan, source, name, source as it is shown) to whoever is evaluated; None: `weights`.
 
     Raises:
         MachineError: it is not there.
     """
-    model, folder = plan.model, Path(plan.runtime.folder)
+    model, folder, make = plan.model, Path(plan.runtime.folder), make or weights
     if model.tiny is not None:
         from gift_dsl.engines.tiny import build_tiny
 
         with tempfile.TemporaryDirectory(prefix="gift-") as made:
             rows = {game.name: rows_of(game, "train", folder) for game in plan.games}
-            yield weights(plan, build_tiny(plan, Path(made), rows), "tiny", "tiny")
+            yield make(plan, build_tiny(plan, Path(made), rows), "tiny", "tiny")
         return
     if model.from_run is not None:
         source = find_in_run(model, output_folder(plan))
-        yield weights(plan, source, f"{model.from_run} ({model.from_step})")
+        yield make(plan, source, f"{model.from_run} ({model.from_step})", None)
         return
     from gift_dsl.engines.load import find_source
 
-    yield weights(plan, find_source(model, folder), str(model.source))
+    yield make(plan, find_source(model, folder), str(model.source), None)
 
 
 def model_of_run(run: RunDirectory, plan: Plan, checkpoint: int | Literal["start", "best", "final"]) -> Examinee:
@@ -190,6 +199,50 @@ def weights(plan: Plan, source: str | Path, name: str, shown: str | None = None)
     _quieten()
     engine = load_policy(plan.model, str(source), device=find_device(), thinking=thinking != "off")
     return replace(model_examinee(name, str(source), plan, engine), source=shown or str(source))
+
+
+def served(plan: Plan, source: str | Path, name: str, shown: str | None = None) -> Examinee:
+    """A model that a vLLM server holds, which was started with it. Its tokenizer is read here.
+
+    Args:
+        plan: with the server's address; its tokenizer and template.
+        source: folder or hub id that the server must have been started with.
+        name: as results call it.
+        shown: as results call the source; None: as it is.
+
+    Raises:
+        MachineError: nobody answers, another model is served, or its sequences are too short for the games.
+    """
+    from gift_dsl.engines.load import load_codec
+    from gift_dsl.engines.served import ServedPolicy, Server, read_card
+
+    server = Server(str(plan.runtime.resources["vllm"]["base_url"]))
+    card = read_card(server)
+    if not _same_source(card.source, str(source)):
+        raise MachineError(
+            f"the vLLM server at {server.host} serves {card.source}, and {shown or source} is to be evaluated; start "
+            f"it with: vllm serve {shown or source}, or leave `resources.vllm` out"
+        )
+    thinking, needed = thinking_of(plan), plan.stages[-1].max_context
+    codec = load_codec(plan.model, str(source), thinking=thinking != "off")
+    policy = ServedPolicy(codec, server, card.max_length)
+    player = model_player("policy", policy)
+
+    def seat(_services: Services) -> Seat:
+        if card.max_length is not None and card.max_length < needed:
+            raise MachineError(
+                f"the vLLM server at {server.host} takes sequences of {card.max_length} tokens and the games need "
+                f"{needed}; start it with --max-model-len {needed}"
+            )
+        return player
+
+    place, identity = f"{shown or source} at {server.host}", f"{_digest(str(source), plan.model, name)} by vLLM"
+    return Examinee(name, "model", place, identity, thinking, seat, lambda _: policy)
+
+
+def _same_source(one: str, other: str) -> bool:
+    """Whether two words stand for one model: a hub id, or a folder however it is written."""
+    return one == other or (Path(other).is_dir() and Path(one).resolve() == Path(other).resolve())
 
 
 def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:

@@ -64,6 +64,7 @@ class StandIn(Sampler):
         faults: what the next requests are answered instead: a status, `text`, `abort`, `no ids`, or `hang`.
         batch: the last of so many requests is answered first; 1: in order.
         change: what an honest choice is changed by before it is sent.
+        root, longest: the folder that it was started with, and its `--max-model-len`.
     """
 
     def __init__(self, model=None, compute="bf16", *, faults=(), batch=1, change=lambda choice: choice):
@@ -71,6 +72,7 @@ class StandIn(Sampler):
         self.faults, self.batch, self.change = list(faults), batch, change
         self.asked, self.sent, self.hanging = [], [], threading.Event()
         self.waiting, self.num_ready = [], 0
+        self.root, self.longest = "", 4096
 
     @property
     def url(self):
@@ -92,6 +94,7 @@ class StandIn(Sampler):
         self.loop, self.over = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application()
         app.router.add_post("/v1/completions", self.answer)
+        app.router.add_get("/v1/models", self.list_models)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -100,6 +103,12 @@ class StandIn(Sampler):
         ready.set()
         await self.over.wait()
         await runner.cleanup()
+
+    async def list_models(self, _):
+        """As vLLM's ModelCard (vllm/entrypoints/openai/engine/protocol.py): adapters name their parent."""
+        base = {"id": "base", "object": "model", "root": self.root, "parent": None, "max_model_len": self.longest}
+        adapter = {"id": "adapter", "object": "model", "root": "/somewhere", "parent": "base", "max_model_len": None}
+        return web.json_response({"object": "list", "data": [adapter, base]})
 
     async def answer(self, http):
         body = await http.json()
