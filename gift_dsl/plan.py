@@ -489,6 +489,12 @@ def weight_at(schedule: Schedule, step: int) -> float:
     return low
 
 
+def weights_at(parts: Sequence[Node], step: int) -> list[float]:
+    """The weights of the parts of a draw at a step; equal where none is above 0, so that there always is a share."""
+    weights = [weight_at(part.weight, step) for part in parts]
+    return weights if any(weights) else [1.0] * len(weights)
+
+
 def largest_remainder(claims: Sequence[float], total: int, *, first: int = 0) -> tuple[int, ...]:
     """`total` whole shares for claims that add up to it: each rounded down, the rest to the largest remainders.
 

@@ -40,6 +40,7 @@ SHAPE_PASSES: Final[tuple[Pass, ...]] = (
 )
 """These need only what a spec says; the others compile compositions, so they run when these find no error."""
 MEANING_PASSES: Final[tuple[Pass, ...]] = (
+    composition.check_weights,
     budget.check,
     batch.check,
     credit.check,

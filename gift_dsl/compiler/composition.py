@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,11 @@ from typing import Final
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.games import horizon, merge_rollout
 from gift_dsl.compiler.references import named_parts
+from gift_dsl.compiler.schedule import step_without_weight
 from gift_dsl.errors import Diagnostic
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule
 from gift_dsl.spec.models.composition import AllOfSpec, AnyOfSpec, InTurnSpec, PartSpec
+from gift_dsl.spec.models.stages import GrpoStage, SftStage, StageSpec
 
 MAX_GAMES: Final = 512
 """Most games that one stage may play in one episode, or choose from."""
@@ -210,6 +213,29 @@ def check(context: Context) -> Iterator[Diagnostic]:
             )
         if isinstance(play, PartSpec) and isinstance(play.weight, list):
             yield from _schedule(context, play, path, parent)
+
+
+def check_weights(context: Context) -> Iterator[Diagnostic]:
+    """Draws whose parts all weigh 0 at some step, so that nothing says what that step plays."""
+    for index, stage in enumerate(context.spec.stages):
+        steps = stage_steps(stage)
+        empty = step_without_weight(compile_play(context, index), steps)
+        if empty is not None:
+            yield context.finding(
+                "weight-schedule",
+                f"at step {empty} of stage `{stage.name}`, whose steps are 0 to {max(steps - 1, 0)}, every part of an "
+                "`any_of` weighs 0",
+                ("stages", index, "play"),
+                hint="keep one of the weights above 0",
+            )
+
+
+def stage_steps(stage: StageSpec) -> int:
+    """Most steps of a stage; 0 while the number of recorded episodes is not known."""
+    if isinstance(stage, GrpoStage):
+        return stage.until.steps or stage.until.max_steps or 0
+    scripted, fields = stage.data.scripted, stage.sft if isinstance(stage, SftStage) else stage.glow
+    return 0 if scripted is None else math.ceil(scripted.episodes / fields.batch_size) * stage.epochs
 
 
 def _schedule(context: Context, part: PartSpec, path: Loc, parent: object) -> Iterator[Diagnostic]:

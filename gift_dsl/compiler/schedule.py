@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, weight_at
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, weight_at, weights_at
 
 
 def num_tasks(node: Node) -> int:
@@ -41,7 +41,7 @@ def leaf_plays(node: Node, episodes: float, step: int = 0) -> Mapping[str, float
     if isinstance(node, Leaf):
         return {node.label: episodes}
     found: dict[str, float] = {}
-    weights = [weight_at(part.weight, step) for part in node.parts]
+    weights = weights_at(node.parts, step)
     for part, weight in zip(node.parts, weights, strict=True):
         share = episodes if isinstance(node, AllOf) else episodes * weight / sum(weights)
         for label, plays in leaf_plays(part, share, step).items():
@@ -71,6 +71,22 @@ def average_plays(play: Play, episodes: int, steps: int) -> Mapping[str, float]:
             for label, plays in leaf_plays(node, episodes, step).items():
                 found[label] = found.get(label, 0.0) + share * plays / len(moments)
     return found
+
+
+def step_without_weight(node: Node, steps: int) -> int | None:
+    """The first step of a stage of `steps` at which every part of some draw weighs 0; None where there is none.
+
+    Weights are linear between the points of all schedules, and never below 0: where their sum is 0 between two points,
+    it is 0 at both, so that the points and the ends of the stage are all that must be looked at.
+    """
+    if isinstance(node, Leaf):
+        return None
+    found = [step for part in node.parts if (step := step_without_weight(part, steps)) is not None]
+    if isinstance(node, AnyOf):
+        points = {point for part in node.parts for point, _ in part.weight if point < steps}
+        moments = sorted({0, max(steps - 1, 0)} | points)
+        found += [step for step in moments if not any(weight_at(part.weight, step) for part in node.parts)][:1]
+    return min(found, default=None)
 
 
 def _changes(play: Play) -> bool:

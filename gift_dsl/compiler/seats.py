@@ -62,7 +62,7 @@ def _opponents(context: Context, name: str, game: BoundGame) -> Iterator[Diagnos
             message = f"`{name}` {reason} and takes no opponents"
             yield context.finding("seats", message, path, at_key=True, hint="remove `opponents`")
         return
-    if given is None:
+    if given is None or given == {}:
         yield context.finding(
             "missing-opponents",
             f"`{name}` has {game.facts.seats} seats, and nobody sits in the other{f' {wanted}' if wanted > 1 else ''}",

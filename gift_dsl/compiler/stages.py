@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from gift_dsl.compiler.batch import compile_batch, stage_algorithm
 from gift_dsl.compiler.budget import stage_context
-from gift_dsl.compiler.composition import compile_play
+from gift_dsl.compiler.composition import compile_play, stage_steps
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.prompts import system_prompt
 from gift_dsl.data import fingerprint_files
 from gift_dsl.plan import AlgorithmPlan, FilePrint, Play, StagePlan, UntilPlan
 from gift_dsl.spec.models.fields import plain
-from gift_dsl.spec.models.stages import DataSpec, GlowStage, GrpoStage, SftStage, SupervisedSpec
+from gift_dsl.spec.models.stages import DataSpec, GrpoStage, SftStage
 
 
 def _until(stage: GrpoStage) -> UntilPlan:
     until = stage.until
-    steps = until.steps or until.max_steps
-    assert steps is not None
     success = until.success
     return UntilPlan(
-        max_steps=steps,
+        max_steps=stage_steps(stage),
         subgame_episodes=until.subgame_episodes,
         policy_tokens=until.policy_tokens,
         success_game=success.game if success is not None else None,
         success_at_least=success.at_least if success is not None else None,
         success_patience=success.patience if success is not None else None,
     )
-
-
-def _supervised_steps(stage: SftStage | GlowStage, fields: SupervisedSpec) -> int:
-    """Updates of a supervised stage; 0 while the number of recorded episodes is not known."""
-    scripted = stage.data.scripted
-    return 0 if scripted is None else math.ceil(scripted.episodes / fields.batch_size) * stage.epochs
 
 
 def _prints(context: Context, data: DataSpec) -> tuple[FilePrint, ...]:
@@ -49,7 +40,7 @@ def compile_stage(context: Context, index: int) -> StagePlan:
     if isinstance(stage, GrpoStage):
         return _played(context, index, stage, play, stage_algorithm(context, stage))
     fields = stage.sft if isinstance(stage, SftStage) else stage.glow
-    steps = _supervised_steps(stage, fields)
+    steps = stage_steps(stage)
     data: dict[str, Any] = plain(stage.data)
     return StagePlan(
         name=stage.name,

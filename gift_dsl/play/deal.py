@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Final, assert_never
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, largest_remainder, weight_at
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, largest_remainder, weights_at
 from gift_dsl.play.keys import Keys
 
 Path = tuple[int, ...]
@@ -67,7 +67,7 @@ class _Dealer:
         """The index of the part of each group."""
         place = ".".join(map(str, path))
         if path not in self.shares:
-            weights = _weights(node, self.keys.step)
+            weights = weights_at(node.parts, self.keys.step)
             draws = (self.keys.stream("any_of", group, place) for group in groups)
             return [draw.choices(range(len(weights)), weights)[0] for draw in draws]
         # Shuffled: dealt in blocks, two draws inside one `all_of` would always fall together.
@@ -125,7 +125,7 @@ def _share(node: Node, groups: int, step: int, owed: dict[Path, list[float]]) ->
     shares: dict[Path, Sequence[int]] = {}
     is_owing = False
     for path, draw, num_groups in _balanced_draws(node, groups, (), shares):
-        weights = _weights(draw, step)
+        weights = weights_at(draw.parts, step)
         quotas = [num_groups * weight / sum(weights) for weight in weights]
         if any(0 < quota < 1 for quota in quotas):
             is_owing = True
@@ -152,9 +152,3 @@ def _balanced_draws(
         reached = list(shares[path])
     for index, (part, number) in enumerate(zip(node.parts, reached, strict=True)):
         yield from _balanced_draws(part, number, (*path, index), shares)
-
-
-def _weights(node: AnyOf, step: int) -> list[float]:
-    """Of the parts at a step; equal where schedules leave none above 0."""
-    weights = [weight_at(part.weight, step) for part in node.parts]
-    return weights if any(weights) else [1.0] * len(weights)

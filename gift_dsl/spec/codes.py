@@ -645,10 +645,11 @@ _MEANING: Final[Mapping[str, Code]] = {
     ),
     "weight-schedule": Code(
         "error",
-        "A weight that changes with the step stands outside `any_of`, its steps do not rise, or it is always 0.",
+        "A weight that changes with the step stands outside `any_of`, its steps do not rise, or it is always 0; or at "
+        "some step every part of an `any_of` weighs 0, so that nothing says what that step plays.",
         "stages:\n  - name: play\n    type: grpo\n    until: {steps: 10}\n"
         "    play: {all_of: [ttt, {play: ttt, weight: [[0, 1], [5, 2]]}]}",
-        "Write one number, or use it in `any_of` with rising steps.",
+        "Write one number, or use it in `any_of` with rising steps, and keep one of its parts above 0.",
     ),
     "conjunction-of-draws": Code(
         "warning",

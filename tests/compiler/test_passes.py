@@ -7,6 +7,16 @@ import pytest
 CASES = [
     (["games.spy.opponents=[random, random]"], "seats", "3 other seats, but 2 opponents"),
     (["games.tictactoe.opponents=null"], "missing-opponents", "`tictactoe` has 2 seats"),
+    (["games.tictactoe.opponents={}"], "missing-opponents", "`tictactoe` has 2 seats"),
+    (
+        [
+            "stages[main].play={any_of: [{play: sums, weight: [[0, 1], [9, 0]]}, {play: matrix, "
+            "weight: [[3, 1], [7, 0]]}]}"
+        ],
+        "weight-schedule",
+        "at step 9 of stage `main`, whose steps are 0 to 9, every part of an `any_of` weighs 0",
+    ),
+    (["stages[main].play={any_of: [{play: sums, weight: 1.0e+308}]}"], "out-of-range", "at most 1000000"),
     (["games.sums.opponents=random"], "seats", "`sums` is played alone"),
     (["games.tictactoe.trainee={seat: 2}"], "seats", "there is no seat 2"),
     (["games.tictactoe.trainee={seat: all}"], "seats", "is played by trained seats only"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from gift_dsl.compiler.schedule import average_plays, cycle, groups_of_tasks, leaf_plays, num_tasks
+from gift_dsl.compiler.schedule import average_plays, cycle, groups_of_tasks, leaf_plays, num_tasks, step_without_weight
 from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, RolloutPlan, weight_at
 
 ONE = ((0, 1.0),)
@@ -68,3 +70,20 @@ def test_a_changing_weight_is_averaged_over_the_stage():
     plays = average_plays(AnyOf((rising, leaf("b")), ONE, "random"), 12, 101)
     assert 0 < plays["a"] < 12
     assert sum(plays.values()) == pytest.approx(12)
+
+
+def fading(label: str, *points: tuple[int, float]) -> Leaf:
+    return replace(leaf(label), weight=points)
+
+
+def test_the_first_step_at_which_a_whole_draw_weighs_nothing_is_found_without_looking_at_every_step():
+    together = mixed(fading("a", (0, 1.0), (10, 0.0), (20, 0.0), (30, 1.0)), fading("b", (0, 1.0), (5, 0.0)))
+    assert step_without_weight(together, 1_000_000) == 10
+    assert step_without_weight(together, 10) is None
+    assert step_without_weight(nested(leaf("c"), together), 11) == 10  # type: ignore[arg-type]
+    assert step_without_weight(mixed(fading("a", (5, 0.0), (9, 1.0)), fading("b", (7, 0.0))), 100) == 0
+
+
+def test_a_draw_whose_weights_vanish_is_shared_equally_as_the_table_deals_it():
+    draw = mixed(fading("a", (0, 5e-324), (3, 0.0)), fading("b", (0, 5e-324), (3, 0.0)))
+    assert leaf_plays(draw, 8, 2) == leaf_plays(draw, 8, 9) == {"a": 4, "b": 4}

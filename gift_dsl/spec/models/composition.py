@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Discriminator, Field, Tag
 
-from gift_dsl.spec.models.fields import Count, GameName, NonNegative, Positive, Strict
+from gift_dsl.spec.models.fields import Count, GameName, NonNegative, Strict, Weight
 
 COMPOSITION_KEYS = ("all_of", "any_of", "in_turn")
 
@@ -68,7 +68,9 @@ class InTurnSpec(Strict):
     ] = "fixed"
 
 
-WeightPoint = Annotated[tuple[NonNegative, Annotated[float, Field(ge=0)]], Field(description="[step, weight]")]
+WeightPoint = Annotated[
+    tuple[NonNegative, Annotated[float, Field(ge=0, le=1_000_000)]], Field(description="[step, weight]")
+]
 
 
 class PartSpec(Strict):
@@ -83,7 +85,7 @@ class PartSpec(Strict):
         Field(description="Name of a game, or a composition."),
     ]
     weight: Annotated[
-        Positive | Annotated[list[WeightPoint], Field(min_length=1)],
+        Weight | Annotated[list[WeightPoint], Field(min_length=1)],
         Field(
             description="Share in a draw, or in a weighted reward. In `any_of` also a schedule [[step, weight], …], "
             "linear between its points; steps count within the stage."

@@ -17,6 +17,7 @@ from gift_dsl.spec.models.fields import (
     Strict,
     Text,
     Url,
+    Weight,
 )
 from gift_dsl.spec.models.model import FromRun
 
@@ -160,7 +161,7 @@ class PoolMember(Strict):
     """One member of a pool with its weight."""
 
     opponent: Annotated[OpponentName, Field(description="Name of another opponent.")]
-    weight: Annotated[Positive, Field(description="Relative weight of the draw.")] = 1.0
+    weight: Annotated[Weight, Field(description="Relative weight of the draw.")] = 1.0
 
 
 class PoolOpponent(Strict):

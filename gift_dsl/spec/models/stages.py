@@ -6,7 +6,18 @@ from pydantic import Field
 
 from gift_dsl.spec.models.algorithm import AlgorithmSpec
 from gift_dsl.spec.models.composition import Play
-from gift_dsl.spec.models.fields import NUMBER, Count, GameName, Name, NonNegative, Positive, Probability, Strict, Text
+from gift_dsl.spec.models.fields import (
+    NUMBER,
+    Count,
+    GameName,
+    Name,
+    NonNegative,
+    Positive,
+    Probability,
+    Strict,
+    Text,
+    Weight,
+)
 from gift_dsl.spec.models.games import RolloutOverrides
 
 
@@ -54,7 +65,7 @@ class ScriptedDataSpec(Strict):
         Probability, Field(description="Share of episodes that repeat one game instead of playing the composition.")
     ] = 0.0
     weights: Annotated[
-        dict[str, Positive] | None, Field(description="Relative weight of each game among packed episodes.")
+        dict[str, Weight] | None, Field(description="Relative weight of each game among packed episodes.")
     ] = None
 
 
