@@ -142,6 +142,7 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
     from datasets.exceptions import DatasetsError  # pyright: ignore[reportMissingTypeStubs]
 
     datasets: Any = library  # its functions are only half typed
+    datasets.disable_progress_bars()  # of reading; a download has its own
     path = folder / Path(source).expanduser() if is_local(source) else None
     if path is not None and not path.exists():
         raise MachineError(f"the dataset {source} does not exist (looked for {path})")

@@ -6,10 +6,11 @@ This file prepares the run, says which stage is next, and says what to do when a
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from gift_dsl.artifacts.checkpoints import latest, number_of
+from gift_dsl.artifacts.checkpoints import SEAL, latest, number_of
 from gift_dsl.artifacts.directory import RunDirectory, create_run
 from gift_dsl.artifacts.files import json_text, write_whole
 from gift_dsl.artifacts.lines import cut, is_until
@@ -17,7 +18,7 @@ from gift_dsl.artifacts.lock import make_lock
 from gift_dsl.artifacts.manifest import write_manifest
 from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import cut_after
-from gift_dsl.errors import GiftError, UsageError
+from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.plan import Plan
 from gift_dsl.run.choose import find_run, machine_of, output_folder
 from gift_dsl.run.given import GivenRanks, given_processes, is_given
@@ -141,6 +142,8 @@ def _ended_early(run: RunDirectory, code: int, signals: Signals, request: RunReq
         run.set_status(replace(status, state="stopped", reason=reason))
         tell(f"stopped ({reason}) and saved; go on with: {request.again}")
         return RunOutcome(run, signals.exit_code if signals.got else GiftError.exit_code, None)
-    run.set_status(replace(status, state="failed", reason=status.reason or f"a process ended with {code}"))
-    tell(f"failed; the last checkpoint is whole, go on with: {request.again}")
+    with suppress(MachineError):  # a full disk, which was told; without it the run looks killed, and goes on as well
+        run.set_status(replace(status, state="failed", reason=status.reason or f"a process ended with {code}"))
+    kept = "the last checkpoint is whole" if any(run.checkpoints.glob(f"*/*/{SEAL}")) else "nothing was trained yet"
+    tell(f"failed; {kept}, go on with: {request.again}")
     return RunOutcome(run, code if code in (1, 2, 3, 4) else GiftError.exit_code, None)

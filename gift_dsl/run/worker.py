@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -142,14 +143,15 @@ def _tell(run: Any, text: str) -> None:
     if _is_first():
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-        with run.log.open("a", encoding="utf-8") as log:
+        with suppress(OSError), run.log.open("a", encoding="utf-8") as log:  # what is told may be that the disk is full
             log.write(f"{text}\n")
 
 
 def _set_reason(run: Any, reason: str) -> None:
     """Why this is not the end, for whoever writes the status next."""
     if _is_first():
-        run.set_status(replace(run.status, reason=reason))
+        with suppress(MachineError):  # of a full disk
+            run.set_status(replace(run.status, reason=reason))
 
 
 def end_with_parent() -> None:

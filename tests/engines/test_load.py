@@ -187,6 +187,15 @@ def test_files_that_are_missing_are_named(tmp_path):
         load_tokenizer(model_plan(), str(folder))
 
 
+@pytest.mark.parametrize("length", [0, 1000], ids=["empty", "cut short"])
+def test_a_file_of_weights_that_was_cut_short_is_one_message(tmp_path, length):
+    folder = save(tmp_path / "model")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(MachineError, match=f"the model {folder} cannot be loaded: "):
+        load_model(model_plan(), str(folder))
+
+
 def test_weights_that_are_missing_are_not_drawn_at_random(tmp_path):
     folder = save(tmp_path / "model")
     weights = load_file(folder / "model.safetensors")

@@ -11,10 +11,11 @@ import pytest
 
 from gift_dsl import api
 from gift_dsl.artifacts.checkpoints import latest
+from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.run import preflight
 from gift_dsl.train.grpo import GiftTrainer
-from tests.run.small import SPEC, assert_same, here
+from tests.run.small import SPEC, Told, assert_same, here
 
 NO_TEMPLATE = {"tokenizer_class": "PreTrainedTokenizerFast"}
 
@@ -144,6 +145,31 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_saved_loses_nothing(tmp_path,
         assert "the disk is full" in str(outcome.run.status.reason)
         assert "gift: the disk is full" in capsys.readouterr().err
         assert latest(outcome.run.checkpoints / "nested").state["step"] == 1
+    assert_same(here(tmp_path, mode="resume").run, finished.run)
+
+
+def test_a_disk_that_takes_not_even_the_status_is_one_message_and_loses_nothing(
+    tmp_path, monkeypatch, capsys, finished
+):
+    def fails(self, model, trial):
+        def refuse(run, status):
+            raise MachineError("the disk is full: status.json could not be written")
+
+        broken.setattr(RunDirectory, "set_status", refuse)
+        broken.setattr(RunDirectory, "log", tmp_path / "gone" / "log.txt")
+        raise FULL["a file"]
+
+    told = Told()
+    with monkeypatch.context() as broken:
+        broken.setattr(GiftTrainer, "_save_checkpoint", fails)
+        outcome = here(tmp_path, told=told)
+    assert outcome.exit_code == 4
+    said = [line for line in capsys.readouterr().err.splitlines() if "disk is full" in line or "Error" in line]
+    assert said == [
+        f"gift: the disk is full: {outcome.run.path} could not be written ([Errno 28] No space left on device). "
+        "What was complete before is kept; free some space and resume the run"
+    ]
+    assert told.lines[-1].startswith("failed; the last checkpoint is whole, go on with: ")
     assert_same(here(tmp_path, mode="resume").run, finished.run)
 
 
