@@ -479,6 +479,22 @@ def leaves(play: Play) -> Iterator[Leaf]:
         yield from leaves(part)
 
 
+def chains_of(stage: StagePlan) -> Mapping[str, Node]:
+    """What a stage plays in one trajectory, by name; nothing where that is one game only.
+
+    A stage that plays `in_turn` has a chain for each part that is one, numbered from 1.
+    """
+    if isinstance(stage.play, InTurn):
+        parts = {f"{stage.name}#{index + 1}": part for index, part in enumerate(stage.play.parts)}
+    else:
+        parts = {stage.name: stage.play}
+    return {name: part for name, part in parts.items() if _has_all_of(part)}
+
+
+def _has_all_of(node: Node) -> bool:
+    return isinstance(node, AllOf) or (not isinstance(node, Leaf) and any(map(_has_all_of, node.parts)))
+
+
 def weight_at(schedule: Schedule, step: int) -> float:
     """The weight at a step, counted from 0 within the stage: linear between its points, constant outside."""
     (left, low), *points = schedule

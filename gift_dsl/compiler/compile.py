@@ -8,6 +8,7 @@ from typing import Any
 from gift_dsl.compiler import evaluation, model, unused
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.estimate import StageEstimate, estimate_stage
+from gift_dsl.compiler.examinations import EvaluationEstimate, estimate_evaluation
 from gift_dsl.compiler.games import compile_game
 from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
@@ -27,6 +28,7 @@ class Compiled:
     estimates: tuple[StageEstimate, ...]
     memory: MemoryEstimate | None
     needs: Needs
+    evaluation: EvaluationEstimate
 
     def to_json(self) -> dict[str, Any]:
         """The parts of `gift plan --json` that one run has."""
@@ -35,6 +37,7 @@ class Compiled:
             "plan_hash": plan_hash(self.plan),
             "plan_hash_waits_for": [f"{item.name}: {item.reason}" for item in missing_prints(self.plan)],
             "stages": [estimate.to_json() for estimate in self.estimates],
+            "evaluation": self.evaluation.to_json(),
             "memory_gib": None if self.memory is None else {k: round(v, 3) for k, v in self.memory.terms().items()},
             "memory_note": NOTE,
             "needs": self.needs.to_json(),
@@ -116,4 +119,5 @@ def compile_plan(context: Context) -> Compiled:
     estimates = tuple(estimate_stage(context, stage) for stage in stages)
     longest = max(min(item.tokens_longest, stage.max_context) for item, stage in zip(estimates, stages, strict=True))
     total = sum(item.tokens_typical * item.episodes * item.steps for item in estimates)
-    return Compiled(plan, estimates, estimate_device(context, stages, longest), find_needs(context, plan, total))
+    device, needs = estimate_device(context, stages, longest), find_needs(context, plan, total)
+    return Compiled(plan, estimates, device, needs, estimate_evaluation(context, plan))

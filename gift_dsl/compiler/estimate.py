@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gift_dsl.compiler.budget import TYPICAL_SHARE, leaf_tokens, play_tokens
@@ -95,23 +96,29 @@ def _endpoints(context: Context, opponent: OpponentSpec | None) -> list[tuple[Op
     ]
 
 
-def _seated(game: BoundGame) -> list[str]:
-    """The names in the other seats of one play."""
+def seated_names(game: BoundGame) -> list[str]:
+    """The names in the other seats of one play; none where every seat is trained."""
     given, others = game.spec.opponents, game.facts.seats - 1
-    if given is None:
+    if given is None or game.spec.trainee.seat == "all":
         return []
     if isinstance(given, str):
         return [given] * others
     return list(given) if isinstance(given, list) else [list(given.values())[i % len(given)] for i in range(others)]
 
 
-def calls_of(context: Context, leaf: Leaf) -> tuple[float, float | None]:
-    """Requests to endpoints in one play of a part, and their cost in US dollars (None: a price is missing)."""
-    game = context.games[leaf.game]
+def calls_of(context: Context, name: str, opponents: Sequence[str] | None = None) -> tuple[float, float | None]:
+    """Requests to endpoints in one play of a game, and their cost in US dollars (None: a price is missing).
+
+    Args:
+        context: of the run.
+        name: of the game.
+        opponents: in the other seats; None: those of training.
+    """
+    game = context.games[name]
     facts, share = game.facts, 0.75 if game.facts.can_draw else 1.0
     calls, usd, priced = 0.0, 0.0, True
-    for name in _seated(game):
-        for endpoint, part in _endpoints(context, context.opponent(name)):
+    for seated in seated_names(game) if opponents is None else opponents:
+        for endpoint, part in _endpoints(context, context.opponent(seated)):
             turns = share * min(facts.max_turns) * part
             calls += turns
             price = endpoint.usd_per_mtok
@@ -132,7 +139,7 @@ def estimate_stage(context: Context, stage: StagePlan) -> StageEstimate:
     calls, usd, sampled = 0.0, 0.0, 0.0
     priced = True
     for label, count in plays.items():
-        each, cost = calls_of(context, by_label[label])
+        each, cost = calls_of(context, by_label[label].game)
         calls += each * count
         priced = priced and cost is not None
         usd += (cost or 0.0) * count

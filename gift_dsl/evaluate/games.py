@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from gift_dsl.errors import UsageError
 from gift_dsl.evaluate.generators import kept_generators
 from gift_dsl.evaluate.scores import GameScore, Round
-from gift_dsl.plan import AllOf, EvaluationPlan, FinalPlan, GamePlan, InTurn, Leaf, Node, ProbePlan, StagePlan, leaves
+from gift_dsl.plan import EvaluationPlan, FinalPlan, GamePlan, Leaf, Node, ProbePlan, StagePlan, chains_of, leaves
 from gift_dsl.play.compose import Walk, plan_walks
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.seats import Choice, Evaluation, ModelPlayer, Seat, Table, TableGame
@@ -59,7 +59,7 @@ class GamesRequest:
         split: of the instances; test is for the final evaluation alone.
         rounds: results of each game and episodes of each chain, at least 1, shared equally among the seats.
         games: names of the games to be played alone.
-        chains: compositions to be played whole, by name (see `chains_of`).
+        chains: compositions to be played whole, by name (see `plan.chains_of`).
         temperature: of the policy; 0 is greedy.
         max_tokens: of one turn of the policy.
         max_replays: times that an episode without a result is taken up again.
@@ -160,18 +160,6 @@ def final_request(evaluation: EvaluationPlan, final: FinalPlan, stages: Sequence
         seed=evaluation.seed,
         opponents={game: str(name) for game, name in final.opponents.items()},
     )
-
-
-def chains_of(stage: StagePlan) -> Mapping[str, Node]:
-    """What a stage plays in one trajectory, by name; nothing where that is one game only.
-
-    A stage that plays `in_turn` has a chain for each part that is one, numbered from 1.
-    """
-    if isinstance(stage.play, InTurn):
-        parts = {f"{stage.name}#{index + 1}": part for index, part in enumerate(stage.play.parts)}
-    else:
-        parts = {stage.name: stage.play}
-    return {name: part for name, part in parts.items() if _has_all_of(part)}
 
 
 async def evaluate_games(arena: Arena, request: GamesRequest, on_progress: OnProgress | None = None) -> GamesResult:
@@ -335,10 +323,6 @@ def _with_opponent(game: TableGame, name: str | None) -> TableGame:
         trainee_seat="any" if game.plan.trainee_seat == "all" else game.plan.trainee_seat,
     )
     return replace(game, plan=plan)
-
-
-def _has_all_of(node: Node) -> bool:
-    return isinstance(node, AllOf) or (not isinstance(node, Leaf) and any(map(_has_all_of, node.parts)))
 
 
 def _tell_nobody(_name: str, _done: int, _total: int) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gift_dsl.api import Checked, CheckedRun
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.estimate import StageEstimate
+    from gift_dsl.compiler.examinations import BenchmarkCount, Examination
 
 _UNITS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -94,15 +95,63 @@ def _schedules(stages: Sequence[StageEstimate]) -> Iterator[str]:
             yield f"  {stage.name} takes turns: {shown} (a cycle of {len(stage.schedule)} steps)"
 
 
-def _cost(stages: Sequence[StageEstimate]) -> Iterator[str]:
-    calls = sum(stage.to_json()["total"]["opponent_calls"] for stage in stages)
+def _examinations(found: Sequence[Examination]) -> Iterator[str]:
+    """Each kind of evaluation on games in a line; games and opponents are named where they change."""
+    before = ""
+    for one in found:
+        where = {"probe": f"probe of {one.stage} every {one.every} steps", "final": "final"}
+        named = [_against(name, one.opponents[name]) for name in one.games]
+        games = ", ".join([*named, *(f"chain {name}" for name in one.chains)])
+        times = f" x {one.times} {'probes' if one.what == 'probe' else 'checkpoints'}" if one.times > 1 else ""
+        shown = "the same" if games == before else games
+        yield (
+            f"  {where.get(one.what, f'{one.what} {one.stage}')} on {one.split}: {shown}; {one.rounds} rounds of "
+            f"each{times}, {amount(one.times * one.episodes)} episodes"
+        )
+        before = games
+
+
+def _against(game: str, opponents: Sequence[str]) -> str:
+    return f"{game} (against {', '.join(opponents)})" if opponents else game
+
+
+def _benchmark(one: BenchmarkCount) -> str:
+    items = "" if one.items is None else f" {one.items:,}"
+    return f"{one.name}{items}" + ("" if one.judge is None else f" (judge {one.judge})")
+
+
+def _evaluation(compiled: Compiled) -> Iterator[str]:
+    """What will be measured, and how much of the playing that is."""
+    found = compiled.evaluation
+    if not found.examinations and not found.benchmarks:
+        yield "Evaluation: none"
+        return
+    trained = sum(stage.to_json()["total"]["episodes"] for stage in compiled.estimates)
+    history = "; prompts without history" if found.history == "none" else ""
+    yield f"Evaluation: {amount(found.episodes)} episodes of games (training: {amount(trained)}){history}"
+    yield from _examinations(found.examinations)
+    if found.benchmarks:
+        times = found.benchmarks[0].times
+        asked = "" if times == 1 else f" (each of {times} checkpoints and subjects)"
+        yield f"  benchmarks{asked}, items: {', '.join(map(_benchmark, found.benchmarks))}"
+
+
+def _cost(compiled: Compiled) -> Iterator[str]:
+    """Requests to opponents and their price; a judge and a subject of benchmarks are not in it."""
+    totals = [stage.to_json()["total"] for stage in compiled.estimates]
+    training = sum(total["opponent_calls"] for total in totals)
+    calls = training + compiled.evaluation.opponent_calls
     if not calls:
         return
-    costs = [stage.to_json()["total"]["opponent_usd"] for stage in stages]
-    if any(cost is None for cost in costs):
-        yield f"Opponents: {amount(calls)} calls in all; cost not known (an endpoint has no `usd_per_mtok`)"
+    costs: list[float | None] = [*(total["opponent_usd"] for total in totals), compiled.evaluation.opponent_usd]
+    known = [cost for cost in costs if cost is not None]
+    told = (
+        f"Opponents: {amount(training)} calls in training, {amount(compiled.evaluation.opponent_calls)} in evaluation"
+    )
+    if len(known) < len(costs):
+        yield f"{told}; cost not known (an endpoint has no `usd_per_mtok`)"
     else:
-        yield f"Opponents: {amount(calls)} calls in all, about {sum(costs):,.2f} USD"
+        yield f"{told}; about {sum(known[:-1]):,.2f} and {known[-1]:,.2f} USD"
 
 
 def _memory(compiled: Compiled, limit: float | None) -> Iterator[str]:
@@ -170,7 +219,8 @@ def _run(run: CheckedRun, width: int) -> Iterator[str]:
     open_games = [game.name for game in compiled.plan.games if not game.held_out]
     if open_games:
         yield f"Held-out: none for {', '.join(open_games)} (too few distinct instances to split)"
-    yield from _cost(compiled.estimates)
+    yield from _evaluation(compiled)
+    yield from _cost(compiled)
     yield from _hours(run, compiled.estimates)
     yield from _memory(compiled, spec.resources.device_memory_gib)
     yield from _needs(compiled)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gift_dsl.errors import GiftError, UsageError
-from gift_dsl.evaluate.games import chains_of
 from gift_dsl.evaluate.items import SOURCES, load_items
-from gift_dsl.plan import JsonMap, Node, Plan, leaves
+from gift_dsl.plan import JsonMap, Node, Plan, chains_of, leaves
 
 DEFAULT_ROUNDS: Final = 100
 _BUILTIN: Final = "lm_eval/"

@@ -19,13 +19,12 @@ from gift_dsl.evaluate.games import (
     GamesRequest,
     GamesResult,
     OnProgress,
-    chains_of,
     evaluate_games,
     final_request,
     merge_results,
     probe_request,
 )
-from gift_dsl.plan import OpponentPlan, Plan, StagePlan, leaves
+from gift_dsl.plan import OpponentPlan, Plan, StagePlan, chains_of, leaves
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat
 from gift_dsl.players.make import Services
 from gift_dsl.players.openai import OpenAIPlayer

@@ -19,7 +19,6 @@ from gift_dsl.engines.tiny import build_tiny
 from gift_dsl.evaluate.games import (
     Arena,
     GamesRequest,
-    chains_of,
     evaluate_games,
     final_request,
     merge_results,
@@ -27,7 +26,7 @@ from gift_dsl.evaluate.games import (
 )
 from gift_dsl.evaluate.generators import kept_generators
 from gift_dsl.evaluate.scores import Round, tally
-from gift_dsl.plan import AnyOf, InTurn
+from gift_dsl.plan import AnyOf, InTurn, chains_of
 from gift_dsl.play.compose import plan_walks
 from gift_dsl.play.keys import Keys
 from gift_dsl.play.seats import Table, model_player
