@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from gift_dsl.errors import Diagnostic, GiftError, LimitReached, MachineError, Span, SpecError, UsageError
 from gift_dsl.plan import frozen
@@ -148,22 +149,23 @@ def compile_spec(
 
 
 def plan_document(checked: Checked, *, difference: float = 0.05, spread: float = 0.03) -> dict[str, Any]:
-    """The document of `gift plan --json`: the first run's numbers at the top, every run below `runs`.
+    """The document of `gift plan --json`: the first run's numbers and plan at the top, every run below `runs`.
 
     Args:
         checked: a spec without errors.
         difference: of two success rates, in (0, 0.5], that `sample_sizes` counts rounds and seeds for.
         spread: standard deviation between seeds that it assumes.
     """
+    from gift_dsl.plan import to_json
     from gift_dsl.report.sample_sizes import sample_sizes
-    from gift_dsl.spec.render import to_json
+    from gift_dsl.spec.render import to_json as findings
 
     runs = [
-        {"id": run.id, "choices": run.choices, **run.compiled.to_json()}
+        {"id": run.id, "choices": run.choices, **run.compiled.to_json(), "plan": to_json(run.compiled.plan)}
         for run in checked.runs
         if run.compiled is not None
     ]
-    warnings = to_json(checked.diagnostics)
+    warnings = findings(checked.diagnostics)
     first = {key: value for key, value in runs[0].items() if key not in ("id", "choices")} if runs else {}
     name = checked.runs[0].context.spec.name if checked.runs and checked.runs[0].context is not None else None
     return {
@@ -181,7 +183,7 @@ def plan_against(checked: Checked, against: str) -> dict[str, Any]:
 
     Args:
         checked: a spec of one run.
-        against: a plan.json, a run directory, or another spec file.
+        against: a plan.json, what `gift plan --json` printed, a run directory, or another spec file.
 
     Raises:
         UsageError: the spec has several runs, or `against` is none of these.
@@ -193,14 +195,17 @@ def plan_against(checked: Checked, against: str) -> dict[str, Any]:
     plans = checked.plans()
     if len(plans) != 1:
         raise UsageError(f"{checked.path} has {len(plans)} runs; choose one with --only")
-    old, name = _earlier_plan(against)
+    old, name = _earlier_plan(against, checked.runs[0].id)
     changes = compare_plans(old, to_json(plans[0]))
     return {"schema": "gift-plan-diff/1", "against": name, "changes": [change.to_json() for change in changes]}
 
 
-def _earlier_plan(against: str) -> tuple[dict[str, Any], str]:
+def _earlier_plan(against: str, run_id: str) -> tuple[dict[str, Any], str]:
+    """Plain data of the plan that a path stands for, and the file it came from."""
     import json
 
+    from gift_dsl.artifacts.decode import DecodeError
+    from gift_dsl.artifacts.plan_file import from_json
     from gift_dsl.plan import to_json
 
     path = Path(against)
@@ -213,12 +218,23 @@ def _earlier_plan(against: str) -> tuple[dict[str, Any], str]:
             raise UsageError(f"{against} has {len(plans)} runs; compare with the plan.json of one of them")
         return to_json(plans[0]), str(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        plan = _plan_within(json.loads(path.read_text(encoding="utf-8")), run_id)
+        return to_json(from_json(plan)), str(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("gift-plan/"):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]  # JSON
-        raise UsageError(f"{path} is not a plan (its `schema` should be gift-plan/1)")
-    return document, str(path)  # pyright: ignore[reportUnknownVariableType]  # JSON
+    except DecodeError as error:
+        raise UsageError(f"{path} is not a plan that this version of gift understands: {error}") from error
+
+
+def _plan_within(document: Any, run_id: str) -> dict[str, Any]:
+    """The plan in a plan.json, or in what `gift plan --json` printed: there the run of the same id, or the only one."""
+    if not isinstance(document, dict):
+        raise UsageError("a plan is a JSON object")
+    found = cast("dict[str, Any]", document)
+    runs: dict[str, dict[str, Any]] = {run["id"]: run for run in found.get("runs") or ()}
+    if runs and run_id not in runs:
+        raise UsageError(f"the earlier plan has the runs {', '.join(runs)}; choose the same one with --only")
+    return runs.get(run_id, found).get("plan", found)
 
 
 def show_document(checked: Checked, *, resolved: bool = False, origin: bool = False) -> dict[str, Any]:
@@ -256,7 +272,7 @@ def _only_run(checked: Checked) -> CheckedRun:
     if not checked.ok:
         raise SpecError(checked.diagnostics)
     if len(checked.runs) != 1:
-        listed = "".join(f"\n  --only {run.id}" for run in checked.runs)
+        listed = "".join(f"\n  --only {shlex.quote(run.id)}" for run in checked.runs)
         raise UsageError(f"{checked.path} has {len(checked.runs)} runs; choose one:{listed}")
     return checked.runs[0]
 

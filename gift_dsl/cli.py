@@ -7,6 +7,7 @@ stopped.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -22,7 +23,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 import typer
 
 from gift_dsl import __version__
-from gift_dsl.errors import GiftError, SpecError, UsageError
+from gift_dsl.errors import GiftError, MachineError, SpecError, UsageError
 
 app = typer.Typer(
     name="gift",
@@ -85,7 +86,7 @@ def _color(stream: Any) -> bool:
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+    return stream is not None and bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
 def _tell(diagnostics: Any, sources: dict[str, str]) -> None:
@@ -96,6 +97,25 @@ def _tell(diagnostics: Any, sources: dict[str, str]) -> None:
     text = render_text(diagnostics, sources, ascii_only=_ascii_only(), color=color)
     if text:
         typer.echo(text.rstrip("\n"), err=True, color=color)
+
+
+def _refuse(checked: Any, json: bool) -> None:
+    """End the command where a spec is wrong: every mistake for people, and with `--json` what `validate` prints."""
+    if checked.ok:
+        return
+    _tell(checked.diagnostics, checked.sources)
+    if json:
+        _print_json(_verdict([checked]))
+    raise typer.Exit(SpecError.exit_code)
+
+
+def _verdict(checked: Any) -> dict[str, Any]:
+    """The document of `gift validate --json`."""
+    from gift_dsl.spec.render import to_json
+
+    found = [entry for item in checked for entry in to_json(item.diagnostics)]
+    files, ok = [item.path for item in checked], all(item.ok for item in checked)
+    return {"schema": "gift-validate/1", "ok": ok, "files": files, "diagnostics": found}
 
 
 @app.command()
@@ -110,19 +130,16 @@ def validate(
     """Check specs: every mistake at once, each with its place."""
     _short_lived()
     from gift_dsl import api
-    from gift_dsl.spec.render import to_json
 
     if style not in ("text", "github"):
         raise UsageError(f"--format is text or github, not {style!r}")
     checked = [api.check_spec(*_read(path), sets=sets or (), only=only or (), plan=False) for path in specs]
-    bad = [item for item in checked if not item.ok]
     if json:
-        found = [entry for item in checked for entry in to_json(item.diagnostics)]
-        _print_json({"schema": "gift-validate/1", "ok": not bad, "files": specs, "diagnostics": found})
+        _print_json(_verdict(checked))
     else:
         for item in checked:
             _report(item, style, quiet)
-    if bad:
+    if not all(item.ok for item in checked):
         raise typer.Exit(SpecError.exit_code)
 
 
@@ -162,9 +179,7 @@ def plan(
     from gift_dsl.report.plan_text import plan_text
 
     checked = api.check_spec(*_read(spec), sets=sets or (), only=only or ())
-    if not checked.ok:
-        _tell(checked.diagnostics, checked.sources)
-        raise typer.Exit(SpecError.exit_code)
+    _refuse(checked, json)
     if checked.fragment:
         raise UsageError(f"{spec} is a fragment (`fragment: true`); plan a spec that extends it")
     if against is not None:
@@ -223,9 +238,8 @@ def run(
     words += [*(word for one in only or () for word in ("--only", one))]
     words += [] if processes is None else ["--processes", str(processes)]
     checked = api.check_spec(path, text, sets=given, only=only or ())
+    _refuse(checked, json)
     _tell(checked.diagnostics, checked.sources)
-    if not checked.ok:
-        raise typer.Exit(SpecError.exit_code)
     is_first = os.environ.get("RANK", "0") == "0"  # under a launcher there are several of us
     if not checked.fragment and not resume and is_first:
         typer.echo(plan_text(checked, width=_width()), err=True)
@@ -483,9 +497,7 @@ def show(
     from gift_dsl import api
 
     checked = api.check_spec(*_read(spec), sets=sets or (), only=only or (), plan=False)
-    if not checked.ok:
-        _tell(checked.diagnostics, checked.sources)
-        raise typer.Exit(SpecError.exit_code)
+    _refuse(checked, json)
     if json:
         _print_json(api.show_document(checked, resolved=resolved, origin=origin))
     else:
@@ -535,8 +547,11 @@ def schema(
     if out is None:
         typer.echo(text, nl=False)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"cannot write {out}: {error.strerror or error}") from error
     typer.echo(f"wrote {out}")
 
 
@@ -669,6 +684,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            sys.exit(_crash(error))
+        typer.echo("gift: no space left where this writes to", err=True)
+        sys.exit(MachineError.exit_code)
     except Exception as error:  # noqa: BLE001  # a bug is told in one line, with the traceback in a file
         sys.exit(_crash(error))
 

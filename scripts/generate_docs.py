@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the checkout that is documented, whatever else is installed
 
 from gift_dsl.cli import app  # noqa: E402
-from gift_dsl.spec.catalogue import BENCHMARK_NOTES, PRESET_NOTES, all_game_types, summary  # noqa: E402
+from gift_dsl.spec.catalogue import BENCHMARK_NOTES, FILE_KEYS, PRESET_NOTES, all_game_types, summary  # noqa: E402
 from gift_dsl.spec.codes import GROUPS, Code  # noqa: E402
 from gift_dsl.spec.forms import fields_of  # noqa: E402
 from gift_dsl.spec.models.algorithm import PRESETS  # noqa: E402
@@ -59,13 +59,7 @@ it says where and how a run happens, and changes nothing of what is computed. Nu
 FILES: Final = """\
 ## How files become a spec
 
-| Key | Meaning |
-|---|---|
-| `extends` | A path or a list of paths, relative to this file and inside the project. Bases are merged from left to right, this file last. |
-| `fragment` | `true` says that the file is a base for others: `gift validate` then asks for nothing that is missing. |
-| `vars` | Values by name. A text that is only `${vars.NAME}` takes the value with its type; inside other text it is written out. `$$` is a dollar sign. Variables do not refer to variables. |
-| `sweep` | Several runs: `axes`, `exclude`, `add`. |
-| `x-...` | Ignored: a place for YAML anchors. |
+{keys}
 
 Files merge as JSON Merge Patch does (RFC 7396): maps merge key by key, everything else is replaced, lists too, and
 `null` drops a key. One rule is added: a patch with `all_of`, `any_of` or `in_turn` replaces a composition whole, and a
@@ -86,7 +80,7 @@ sweep:
     stages[main].play: {mixed: {any_of: [a, b]}, nested: {all_of: [a, b]}}
   exclude: [{seed: 3, "stages[main].play": mixed}]
 ```
-"""  # noqa: E501  # a table has one line a row
+"""
 
 COMPOSITION: Final = """\
 ## Compositions
@@ -190,7 +184,8 @@ def language() -> Iterator[str]:
         yield f"### `{name}`\n\n{summary(model.__doc__)}\n"
         yield from model_table(model)
     yield from stages()
-    yield FILES
+    rows = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in FILE_KEYS.items())
+    yield FILES.replace("{keys}", "| Key | Meaning |\n|---|---|\n" + rows)
     yield from commands()
 
 

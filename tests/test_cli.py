@@ -107,6 +107,66 @@ def test_plan_against_an_earlier_plan_ends_with_5_when_something_differs(good, t
     assert "~ seed  10000 -> 3  (changes results: new run)" in done.stdout
 
 
+def test_what_plan_prints_as_json_can_be_compared_with(good, tmp_path):
+    printed = tmp_path / "printed.json"
+    printed.write_text(gift("plan", good, "--json").stdout)
+    assert gift("plan", good, "--against", str(printed)).stdout == "no difference\n"
+    assert gift("plan", good, "--set", "seed=3", "--against", str(printed)).returncode == 5
+
+
+def test_the_run_of_a_sweep_is_compared_with_the_same_one(good, tmp_path):
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(BASE + "sweep: {axes: {seed: [1, 2]}}\n")
+    printed = tmp_path / "printed.json"
+    printed.write_text(gift("plan", str(sweep), "--json").stdout)
+    same = gift("plan", str(sweep), "--only", "seed=2", "--against", str(printed))
+    assert (same.returncode, same.stdout) == (0, "no difference\n"), same.stderr
+    other = gift("plan", good, "--against", str(printed))
+    assert other.returncode == 2
+    assert "the earlier plan has the runs seed=1, seed=2" in other.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": "gift-plan/1"}', '{"schema": "gift-plan/1", "plan": {}}'])
+def test_what_is_no_whole_plan_is_not_compared_with(good, tmp_path, text):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    done = gift("plan", good, "--against", str(path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("gift: ")
+
+
+def test_a_run_is_chosen_by_the_id_that_is_shown(tmp_path):
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(BASE + "sweep: {axes: {seed: [1, 2], compat: [none, gift_v1]}}\n")
+    asked = gift("show", str(sweep))
+    assert asked.returncode == 2
+    ids = [line.removeprefix("  --only ") for line in asked.stderr.splitlines() if line.startswith("  --only ")]
+    assert len(ids) == 4
+    for one in ids:
+        done = gift("show", str(sweep), "--only", one)
+        assert f"run {one}," in done.stdout, done.stderr
+    assert gift("validate", str(sweep), "--only", ids[0], "--only", ids[3]).stdout.endswith("ok (2 runs)\n")
+
+
+@pytest.mark.parametrize("command", ["plan", "show", "run"])
+def test_json_of_a_wrong_spec_is_the_document_of_validate(wrong, command):
+    done = gift(command, wrong, "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout) == json.loads(gift("validate", wrong, "--json").stdout)
+
+
+def test_a_closed_stderr_changes_no_exit_code(wrong):
+    command = f'"{sys.executable}" -m gift_dsl validate "{wrong}" 2>&-'
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")  # noqa: PTH110
+def test_a_full_disk_is_no_bug(good):
+    command = f'"{sys.executable}" -m gift_dsl plan "{good}" > /dev/full'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "gift: no space left where this writes to\n")
+
+
 def test_a_fragment_can_be_checked_but_not_planned(tmp_path):
     path = tmp_path / "part.yaml"
     path.write_text("fragment: true\nalgorithm: {keep: 0.5}\n")

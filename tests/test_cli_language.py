@@ -285,3 +285,19 @@ def test_no_description_imports_what_trains(arguments):
     assert done.returncode == 0
     assert "gift_dsl.api" in imported or arguments == ("schema",)
     assert not imported & {*HEAVY, "jinja2"}
+
+
+@pytest.mark.parametrize("where", ["folder", "file/schema.json"])
+def test_a_schema_that_cannot_be_written_is_said_in_one_line(tmp_path, where):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    done = process("schema", "--out", tmp_path / where)
+    assert done.returncode == 4
+    assert done.stderr.startswith(f"gift: cannot write {tmp_path / where}: ")
+
+
+@pytest.mark.parametrize("key", ["extends", "fragment", "vars", "sweep"])
+def test_the_keys_of_files_can_be_explained(key):
+    (entry,) = json.loads(gift("explain", key, "--json"))["entries"]
+    assert (entry["what"], entry["name"]) == ("file key", key)
+    assert gift("explain", key).startswith(f"{key}  (how files become a spec)")

@@ -44,6 +44,21 @@ BENCHMARK_NOTES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+FILE_KEYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "extends": "A path or a list of paths, relative to this file and inside the project. Bases are merged from "
+        "left to right, this file last.",
+        "fragment": "`true` says that the file is a base for others: `gift validate` then asks for nothing that is "
+        "missing.",
+        "vars": "Values by name. A text that is only `${vars.NAME}` takes the value with its type; inside other text "
+        "it is written out. `$$` is a dollar sign. Variables do not refer to variables.",
+        "sweep": "Several runs: `axes`, `exclude`, `add`. An axis is a path with a list of values, or with a map that "
+        "names them; the runs are all combinations, without those that `exclude` matches, then those that `add` lists.",
+        "x-...": "Ignored: a place for YAML anchors.",
+    }
+)
+"""Keys of how files become a spec; the models have none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class GameType:

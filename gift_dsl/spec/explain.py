@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gift_dsl.errors import UsageError
-from gift_dsl.spec.catalogue import BENCHMARK_NOTES, PRESET_NOTES, GameType, all_game_types, facts_json, summary
+from gift_dsl.spec.catalogue import (
+    BENCHMARK_NOTES,
+    FILE_KEYS,
+    PRESET_NOTES,
+    GameType,
+    all_game_types,
+    facts_json,
+    summary,
+)
 from gift_dsl.spec.codes import CODES
 from gift_dsl.spec.forms import FieldDoc, fields_of
 from gift_dsl.spec.models.algorithm import PRESETS
@@ -45,13 +53,13 @@ def explain(query: str) -> Json:
             a value of an enumeration, or a code.
 
     Returns:
-        `entries`, each with `what` it is: `field`, `type`, `game`, `preset` or `code`; at least one.
+        `entries`, each with `what` it is: `field`, `type`, `game`, `preset`, `code` or `file key`; at least one.
 
     Raises:
         UsageError: nothing has this name; the message says what was probably meant.
     """
     tokens = [part for part in re.split(r"[.\[\]]", query) if part not in _SKIPPED]
-    found = [*_codes(query), *_presets(tokens), *_games(tokens), *_types(tokens)]
+    found = [*_codes(query), *_file_keys(query), *_presets(tokens), *_games(tokens), *_types(tokens)]
     found += _fields(tokens, exact=bool(found)) if tokens else []
     found = found or list(_values(query))
     if not found:
@@ -64,7 +72,7 @@ def _names() -> list[str]:
     """Every word that can be explained."""
     keys = dict.fromkeys(entry.item.name for entry in entries())
     types = (*OPPONENT_TYPES, *STAGE_TYPES, *BENCHMARK_TYPES, *COMPOSITIONS, *all_game_types())
-    return list(dict.fromkeys([*keys, *types, *PRESETS, *CODES]))
+    return list(dict.fromkeys([*keys, *types, *PRESETS, *CODES, *FILE_KEYS]))
 
 
 # ── what is found ──
@@ -81,6 +89,11 @@ def _codes(query: str) -> Iterator[Json]:
             "repair": code.repair,
             "example": code.example,
         }
+
+
+def _file_keys(query: str) -> Iterator[Json]:
+    if query in FILE_KEYS:
+        yield {"what": "file key", "name": query, "description": FILE_KEYS[query]}
 
 
 def _presets(tokens: Sequence[str]) -> Iterator[Json]:
@@ -208,7 +221,14 @@ def _brief(item: FieldDoc) -> Json:
 
 def explain_text(document: Mapping[str, Any]) -> str:
     """The document of `explain` as text for a terminal."""
-    show = {"code": _show_code, "preset": _show_preset, "game": _show_game, "type": _show_type, "field": _show_field}
+    show = {
+        "code": _show_code,
+        "file key": _show_file_key,
+        "preset": _show_preset,
+        "game": _show_game,
+        "type": _show_type,
+        "field": _show_field,
+    }
     blocks = ["\n".join(show[entry["what"]](entry)) for entry in document["entries"]]
     return "\n\n".join(blocks).replace("`", "") + "\n" if blocks else ""
 
@@ -270,6 +290,10 @@ def _fact(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # JSON
+
+
+def _show_file_key(entry: Mapping[str, Any]) -> list[str]:
+    return [f"{entry['name']}  (how files become a spec)", f"  {entry['description']}"]
 
 
 def _show_preset(entry: Mapping[str, Any]) -> list[str]:

@@ -152,18 +152,22 @@ class _Expansion:
     # ── --only ──
 
     def _select(self, choices: list[Choice], only: Sequence[str]) -> list[Choice]:
-        """The choices that every axis named by `--only` allows; all of them where an argument is wrong."""
+        """The choices that every axis named by `--only` allows, or whose ids it gives; all where one is wrong."""
         labels = _labels(choices)
         wanted: dict[str, set[str]] = {}
+        # The id of a choice on one axis is a selection already.
+        ids = {run_id(choice) for choice in choices if len(choice) > 1} & set(only)
         files = {f"<--only{f' {n}' if len(only) > 1 else ''}>": argument for n, argument in enumerate(only, 1)}
         self.composed.files.update(files)
-        selections = [self._selection(file, argument, labels) for file, argument in files.items()]
+        selections = [
+            self._selection(file, argument, labels) for file, argument in files.items() if argument not in ids
+        ]
         for selected in selections:
             if selected is not None:
                 wanted.setdefault(selected[0], set()).update(selected[1])
         if None in selections:
             return choices
-        kept = [choice for choice in choices if _allows(wanted, choice)]
+        kept = [choice for choice in choices if _allows(wanted, choice) and (not ids or run_id(choice) in ids)]
         if choices and not kept:
             self._refuse(next(iter(files)), f"no run of the sweep has {' and '.join(only)}")
         return kept
