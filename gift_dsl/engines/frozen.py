@@ -4,29 +4,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+if TYPE_CHECKING:
+    from gift_dsl.engines.transformers import TransformersEngine
 
-def merged_weights(model: Any) -> dict[str, Tensor]:
+
+def merged_weights(model: Any, device: str | torch.device | None = None) -> dict[str, Tensor]:
     """Weights of a model by the names of its architecture, adapters added to what they adapt; the model is untouched.
 
     Merging and unmerging in place would leave the trained model with rounding errors.
+
+    Args:
+        model: with or without adapters.
+        device: where they are wanted, one after the other, so that the model's has room for a single one; None: there.
     """
     base = base_model(model)
-    weights = {
-        name.replace(".base_layer", ""): tensor.detach().clone()
-        for name, tensor in base.state_dict().items()
-        if "lora_" not in name
-    }
-    for name, module in base.named_modules():
-        if hasattr(module, "get_delta_weight"):
-            with torch.no_grad():
-                for adapter in module.active_adapters:
-                    weights[f"{name}.weight"] += module.get_delta_weight(adapter)
+    adapted = {f"{name}.weight": each for name, each in base.named_modules() if hasattr(each, "get_delta_weight")}
+    weights: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for long_name, tensor in base.state_dict().items():
+            name = long_name.replace(".base_layer", "")
+            if "lora_" in name:
+                continue
+            weight = tensor.detach().clone() if name in adapted or device is None else tensor.detach()
+            if name in adapted:
+                for adapter in adapted[name].active_adapters:
+                    weight += adapted[name].get_delta_weight(adapter)
+            weights[name] = weight if device is None else weight.to(device, copy=True)
     return weights
 
 
@@ -40,18 +49,56 @@ def is_adapted(model: Any) -> bool:
     return hasattr(model, "get_base_model")
 
 
-def load_frozen(folder: Path, like: Any) -> Any:
-    """A frozen copy that was saved, in the format and on the device of the model that it was taken of."""
+def load_frozen(folder: Path, like: Any, device: str | torch.device | None = None) -> Any:
+    """A frozen copy that was saved, in the format of the model that it was taken of; on its device, or on another."""
     auto: Any = AutoModelForCausalLM
-    return auto.from_pretrained(folder, dtype=like.dtype).to(like.device).eval().requires_grad_(False)
+    return auto.from_pretrained(folder, dtype=like.dtype).to(device or like.device).eval().requires_grad_(False)
 
 
-def frozen_copy(model: Any) -> Any:
-    """A model of the same architecture with today's weights, without gradients, on the same device."""
+def frozen_copy(model: Any, device: str | torch.device | None = None) -> Any:
+    """A model of the same architecture with today's weights, without gradients; on the same device, or on another."""
     base = base_model(model)
     with torch.random.fork_rng([]):
         copy = type(base)(base.config)  # a deep copy would keep TRL's forward of the original
-    copy.to(device=base.device, dtype=base.dtype)
-    copy.load_state_dict(merged_weights(model))
+    copy.to(device=device or base.device, dtype=base.dtype)
+    copy.load_state_dict(merged_weights(model, device))
     copy.generation_config = base.generation_config
     return copy.eval().requires_grad_(False)
+
+
+def frozen_engine(engine: TransformersEngine, folder: Path | None = None) -> TransformersEngine:
+    """An engine of a copy of a model as it is now, or as it was saved.
+
+    The copy waits on the CPU and visits the device of the model while it plays, so that an update has that memory.
+    """
+    model = engine.model
+    copy = frozen_copy(model, "cpu") if folder is None else load_frozen(folder, model, "cpu")
+    return engine.sibling(copy, visits=base_model(model).device)
+
+
+class Visit:
+    """A model whose weights never change, on the CPU, and its stays on a device.
+
+    Args:
+        model: on the CPU.
+        device: that it computes on.
+    """
+
+    def __init__(self, model: Any, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._home = [(weight, weight.data) for weight in model.parameters()]
+        self._is_there = False
+
+    def begin(self) -> None:
+        """Copy the weights to the device, if they are not there."""
+        if not self._is_there:
+            self._model.to(self._device)
+            self._is_there = True
+
+    def end(self) -> None:
+        """Release what was copied; nothing is copied back but buffers."""
+        if self._is_there:
+            for weight, at_home in self._home:
+                weight.data = at_home
+            self._model.to("cpu")
+            self._is_there = False

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 
 from gift_dsl.engines.forward import Compute, Forward, Ids, check_model
+from gift_dsl.engines.frozen import Visit
 from gift_dsl.engines.generation import generate
 from gift_dsl.engines.memory import Memory
 from gift_dsl.engines.scoring import score
@@ -62,24 +63,33 @@ class TransformersEngine:
         codec: of its tokenizer.
         compute: bf16 is autocast.
         limits: of memory.
+        visits: where it computes, if it waits on the CPU between the times that everything is forgotten; its weights
+            must not change then. None: where it is.
 
     Raises:
         MachineError: the model keeps more than keys and values of each position.
     """
 
     def __init__(
-        self, model: Any, codec: Codec, *, compute: Compute = "fp32", limits: EngineLimits | None = None
+        self,
+        model: Any,
+        codec: Codec,
+        *,
+        compute: Compute = "fp32",
+        limits: EngineLimits | None = None,
+        visits: torch.device | None = None,
     ) -> None:
         self._codec, self._limits = codec, limits or EngineLimits()
+        self._visit = None if visits is None else Visit(model, visits)
         self._forward = Forward(model, compute, self._limits.prefill_tokens)
         self._memory = Memory()
         self._weights: object = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gift-generate")
 
-    def sibling(self, model: Any) -> TransformersEngine:
+    def sibling(self, model: Any, *, visits: torch.device | None = None) -> TransformersEngine:
         """An engine of another model with the same tokenizer, that computes alike."""
         compute: Compute = "bf16" if self._forward.is_autocast else "fp32"
-        return TransformersEngine(model, self._codec, compute=compute, limits=self._limits)
+        return TransformersEngine(model, self._codec, compute=compute, limits=self._limits, visits=visits)
 
     @property
     def model(self) -> Any:
@@ -126,6 +136,8 @@ class TransformersEngine:
     def forget(self, episodes: Iterable[str] | None = None) -> None:
         """Release what is kept of these episodes, or of all: call it when they are over."""
         self._memory.forget(episodes)
+        if episodes is None and self._visit is not None:
+            self._thread.submit(self._visit.end).result()  # after work that nobody waits for any more
 
     async def _run(self, work: Callable[[Callable[[], None]], T]) -> T:
         """Work in the thread, so that others are heard meanwhile; it ends soon after nobody waits for it."""
@@ -136,6 +148,8 @@ class TransformersEngine:
                 raise _Stopped
 
         def run() -> T:
+            if self._visit is not None:
+                self._visit.begin()
             with self._forward.ready():
                 return work(check)
 

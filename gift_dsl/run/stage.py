@@ -25,7 +25,7 @@ from gift_dsl.artifacts.checkpoints import latest, number_of, prune, seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
 from gift_dsl.artifacts.trajectories import write_shard
-from gift_dsl.engines.frozen import frozen_copy
+from gift_dsl.engines.frozen import frozen_engine
 from gift_dsl.engines.load import adapt, adapted, load_model, load_policy, load_tokenizer
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.engines.vllm import VllmEngine, VllmSettings
@@ -46,7 +46,7 @@ from gift_dsl.run.trackers import Trackers
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
 from gift_dsl.train.job import Hooks, StageJob, kept_steps
-from gift_dsl.train.sharding import Spread, spreads_weights
+from gift_dsl.train.sharding import Spread, needs_copy, sharding_of
 from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class _Stage:
         session.state.wait_for_everyone()
         source = find_start(self.run_directory, self.plan, index)
         self.engine = self._engine(source)
-        self.spread = self._spread(source) if spreads_weights(self.plan) else None
+        self.spread = None if sharding_of(self.plan) == "none" else self._spread(source)
         self.tokenizer = load_tokenizer(self.plan.model, source)
         self.policy = self.live = model_player("policy", self.engine)
         vllm = VllmSettings.of(self.plan, self.stage, session.state.num_processes)
@@ -181,25 +181,27 @@ class _Stage:
         if self.rollout is not None:
             self.live = model_player("policy", self.rollout)
         self._start: ModelPlayer | None = None
-        self._needs_start = any(opponent.type == "snapshot" for opponent in self.plan.opponents)
-        if self._needs_start:
-            self._start = model_player("start", self.engine.sibling(frozen_copy(self.engine.model)))
+        is_measured = stage_request(self.plan, self.stage) is not None
+        if is_measured and any(opponent.type == "snapshot" for opponent in self.plan.opponents):
+            self._start = model_player("start", frozen_engine(self.engine))
         self._local: dict[str, ModelPlayer] = {}
 
     def _engine(self, source: str) -> TransformersEngine:
         """The engine of the model that is trained; or of a whole copy of it, which plays and is not trained."""
         model = self.plan.model
-        if spreads_weights(self.plan) and model.compute == "bf16":
+        if needs_copy(self.plan) and model.compute == "bf16":
             model = replace(model, weights="bf16")
         thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
         engine = load_policy(model, source, device=self.session.state.device, thinking=thinking)
         return engine if model.lora is None else adapted(engine, model.lora, self.plan.seed)
 
     def _spread(self, source: str) -> Spread:
-        """What is trained where no process has all of it: loaded on the CPU, from where each device takes its part."""
-        trained = load_model(self.plan.model, source)
-        if self.plan.model.lora is not None:
-            trained = adapt(trained, self.plan.model.lora, self.plan.seed)
+        """What processes share. Where none has all of it, it is loaded on the CPU: each device takes its part."""
+        trained = self.engine.model
+        if needs_copy(self.plan):
+            trained = load_model(self.plan.model, source)
+            if self.plan.model.lora is not None:
+                trained = adapt(trained, self.plan.model.lora, self.plan.seed)
         return Spread(trained, self.engine, is_first=self.session.is_main)
 
     def _hand_on(self, name: str) -> None:

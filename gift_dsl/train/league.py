@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gift_dsl.engines.frozen import frozen_copy, load_frozen
+from gift_dsl.engines.frozen import frozen_engine
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.plan import Plan
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat, model_player
@@ -124,7 +124,7 @@ class League:
     def restore(self, state: TrainState, folder: Path) -> None:
         """Load the snapshots of a checkpoint."""
         for step in {step for steps in state.snapshots.values() for step in steps}:
-            self._engines[step] = self._engine.sibling(load_frozen(_place(folder, step), self._engine.model))
+            self._engines[step] = frozen_engine(self._engine, _place(folder, step))
 
     def prune(self, folder: Path, states: Iterable[TrainState]) -> None:
         """Remove the files of snapshots that no state of a kept checkpoint names."""
@@ -134,7 +134,7 @@ class League:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _keep(self, step: int) -> None:
-        self._engines[step] = self._engine.sibling(frozen_copy(self._engine.model))
+        self._engines[step] = frozen_engine(self._engine)
 
 
 def snapshot_rules(plan: Plan, names: Mapping[str, Any] | set[str]) -> dict[str, SnapshotRule]:
