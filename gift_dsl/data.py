@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Final, Literal, cast
 
 from gift_dsl.errors import MachineError
@@ -13,6 +17,8 @@ from gift_dsl.plan import FilePrint
 from gift_dsl.settings import shipped
 
 _CHUNK: Final = 1 << 20
+_OFFLINE: Final = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+_HUB_TIMEOUT_S: Final = 5.0
 _ABSENT: Final = "not on this machine"
 _WEIGHTS: Final = (".safetensors", ".json", ".txt", ".model", ".jinja")
 
@@ -147,14 +153,90 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
     if path is not None and not path.exists():
         raise MachineError(f"the dataset {source} does not exist (looked for {path})")
     reader = _READERS.get(path.suffix) if path is not None and path.is_file() else None
+    problem: str | None = None
     try:
         if reader is not None:
             found = datasets.load_dataset(reader, data_files={split: str(path)}, split=split)
+        elif path is not None:
+            found = datasets.load_dataset(str(path), name=name, split=split)
         else:
-            found = datasets.load_dataset(str(path or source), name=name, revision=revision, split=split)
+            with hub_within_reach() as problem:
+                found = datasets.load_dataset(source, name=name, revision=revision, split=split)
     except (OSError, ValueError, DatasetsError) as error:
+        if problem is not None:
+            raise MachineError(f"the dataset {source} is not on this machine, and {problem}") from error
         raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {error}") from error
     return [dict(cast("Mapping[str, Any]", row)) for row in found]
+
+
+@contextmanager
+def hub_within_reach() -> Generator[str | None]:
+    """A block in which the hub's libraries fail at once where it cannot be reached, instead of after 23 s each time.
+
+    They take what this machine has of it. Yields why the hub cannot be reached; None where it can.
+    """
+    problem = "the hub is switched off by HF_HUB_OFFLINE or the like" if is_offline() else _hub_problem(_endpoint())
+    if problem is None:
+        yield None
+        return
+    import datasets.config as of_datasets  # pyright: ignore[reportMissingTypeStubs]
+    import huggingface_hub.constants as of_hub
+
+    switches: tuple[Any, ...] = (of_datasets, of_hub)
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
+        yield problem
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = value
+
+
+def is_offline() -> bool:
+    """Whether the user's environment forbids asking the hub."""
+    return bool(offline_variables())
+
+
+def offline_variables() -> list[str]:
+    """Names of the environment variables that forbid it."""
+    return [name for name in _OFFLINE if os.environ.get(name, "").lower() in ("1", "on", "true", "yes")]
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").strip() or "https://huggingface.co"
+
+
+@lru_cache(maxsize=4)
+def _hub_problem(endpoint: str) -> str | None:
+    """Why nobody answers there, found in one attempt through this machine's proxies; None where somebody does."""
+    answers: SimpleQueue[str | None] = SimpleQueue()
+    # in a thread: looking up a name has no time limit of its own
+    Thread(target=lambda: answers.put(_attempt(endpoint)), daemon=True).start()
+    try:
+        reason = answers.get(timeout=_HUB_TIMEOUT_S)
+    except Empty:
+        reason = f"no answer within {_HUB_TIMEOUT_S:g} s"
+    if reason is None:
+        return None
+    return f"the hub ({endpoint}) cannot be reached: {reason}; without a network set HF_HUB_OFFLINE=1"
+
+
+def _attempt(endpoint: str) -> str | None:
+    from ssl import SSLError
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request, build_opener
+
+    try:
+        with build_opener().open(Request(endpoint, method="HEAD"), timeout=_HUB_TIMEOUT_S):
+            return None
+    except HTTPError as error:  # somebody answers
+        error.close()
+        return None
+    except URLError as error:  # certificates are the libraries' to check, with those that they know
+        return None if isinstance(error.reason, SSLError) else str(error.reason)
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def slots(number: int) -> Any:

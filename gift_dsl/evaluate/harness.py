@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from lm_eval.tasks import manager as lm_eval_manager
 from lm_eval.tasks._index import TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from gift_dsl.data import hub_within_reach
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.evaluate.generators import kept_generators
 from gift_dsl.evaluate.kept import KeptAnswers
@@ -220,13 +221,18 @@ def load_builtin(
             close = _task_files().like(name)[:5]
             hint = f"; there are {', '.join(close)}" if close else ""
             raise UsageError(f"lm-eval has no task `{name}`{hint}")
-    with _quiet(), _rows_from(read), kept_generators():
+    with _quiet(), _rows_from(read), kept_generators(), nullcontext() if read else hub_within_reach() as problem:
         try:
             loaded = manager.load(list(names))
         except GiftError:
             raise
         except (OSError, ValueError, ImportError, AssertionError, KeyError) as error:
-            raise MachineError(f"the lm-eval task `{', '.join(names)}` cannot be loaded: {_first(error)}") from error
+            why = (
+                _first(error)
+                if problem is None
+                else f"its rows are not on this machine, and {problem}; or give `data_dir`"
+            )
+            raise MachineError(f"the lm-eval task `{', '.join(names)}` cannot be loaded: {why}") from error
     for task in loaded["tasks"].values():
         own = task.get_config("num_fewshot")
         shots = num_fewshot if num_fewshot is not None and own != 0 else own or 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from string import ascii_uppercase
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from gift_dsl.data import hub_snapshot, load
+from gift_dsl.data import hub_snapshot, is_offline, load, offline_variables
 from gift_dsl.errors import MachineError
 
 _KINDS: Final = (".jsonl", ".json", ".csv", ".parquet")
-_OFFLINE: Final = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _SHOWN: Final = 8
 
 Row = Mapping[str, Any]
@@ -107,7 +105,7 @@ def load_items(name: str, data_dir: Path | None, revision: str | None = None) ->
     if snapshot is None and is_offline():
         raise MachineError(
             f"benchmark `{name}`: the dataset {source.hub} is not on this machine, and the hub is switched off "
-            f"({', '.join(_offline_variables())}): give `data_dir`, a folder with {_wanted(source)}"
+            f"({', '.join(offline_variables())}): give `data_dir`, a folder with {_wanted(source)}"
         )
     where = source.hub if snapshot is None else str(snapshot)
     try:
@@ -157,15 +155,6 @@ def fingerprint_items(items: Sequence[Item]) -> str:
     for item in items:
         digest.update(json.dumps(item.to_json()).encode() + b"\n")
     return digest.hexdigest()
-
-
-def is_offline() -> bool:
-    """Whether the user's environment forbids asking the hub."""
-    return bool(_offline_variables())
-
-
-def _offline_variables() -> list[str]:
-    return [name for name in _OFFLINE if os.environ.get(name, "").lower() in ("1", "on", "true", "yes")]
 
 
 def _wanted(source: Source) -> str:
