@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
+from typing import Final
 
-from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, weight_at, weights_at
+from gift_dsl.plan import AllOf, AnyOf, InTurn, Leaf, Node, Play, Schedule, weight_at, weights_at
+
+MOST_MOMENTS: Final = 2048
+"""Steps between two points of a schedule that are looked at one by one."""
 
 
 def num_tasks(node: Node) -> int:
@@ -63,17 +68,54 @@ def nodes_of(play: Play) -> tuple[tuple[Node, float], ...]:
 
 
 def average_plays(play: Play, episodes: int, steps: int) -> Mapping[str, float]:
-    """Mean plays of each leaf in one step, over a stage of `steps` steps."""
+    """Mean plays of each leaf in one step, over a stage of `steps` steps; of its first step where it has none.
+
+    The sum over all steps: exact, unless weights change for more than `MOST_MOMENTS` steps on end, which are then taken
+    a few at a time.
+    """
+    if not steps:
+        return average_plays(play, episodes, 1)
     found: dict[str, float] = {}
-    moments = sorted({0, steps // 4, steps // 2, 3 * steps // 4, max(steps - 1, 0)}) if _changes(play) else [0]
-    for node, share in nodes_of(play):
-        for step in moments:
-            for label, plays in leaf_plays(node, episodes, step).items():
-                found[label] = found.get(label, 0.0) + share * plays / len(moments)
+    for index, (node, _) in enumerate(nodes_of(play)):
+        for first, last in _still_spans(node, steps):
+            share = (_turns_before(play, index, last) - _turns_before(play, index, first)) / steps
+            for label, plays in leaf_plays(node, episodes, (first + last - 1) // 2).items() if share else ():
+                found[label] = found.get(label, 0.0) + share * plays
     return found
 
 
-def step_without_weight(node: Node, steps: int) -> int | None:
+def _turns_before(play: Play, index: int, step: int) -> float:
+    """How many of the first `step` steps play a part of `in_turn`: expected, where the order is drawn."""
+    if not isinstance(play, InTurn):
+        return step
+    block, length = play.blocks[index], sum(play.blocks)
+    if play.order == "random":
+        return step * block / length
+    cycles, rest = divmod(step, length)
+    return cycles * block + min(max(rest - sum(play.blocks[:index]), 0), block)
+
+
+def _still_spans(node: Node, steps: int) -> Iterator[tuple[int, int]]:
+    """The steps of a stage cut into spans [first, last) within which no weight of a draw changes."""
+    schedules = list(_schedules_of_draws(node))
+    points = {min(point, steps) for schedule in schedules for point, _ in schedule}
+    for first, last in pairwise(sorted({0, steps} | points)):
+        is_still = all(weight_at(schedule, first) == weight_at(schedule, last) for schedule in schedules)
+        width = last - first if is_still else math.ceil((last - first) / MOST_MOMENTS)
+        yield from ((start, min(start + width, last)) for start in range(first, last, width))
+
+
+def _schedules_of_draws(node: Node) -> Iterator[Schedule]:
+    """The weights that decide what is drawn, as far as they change."""
+    if isinstance(node, Leaf):
+        return
+    for part in node.parts:
+        if isinstance(node, AnyOf) and len(part.weight) > 1:
+            yield part.weight
+        yield from _schedules_of_draws(part)
+
+
+def step_without_weight(node: Play, steps: int) -> int | None:
     """The first step of a stage of `steps` at which every part of some draw weighs 0; None where there is none.
 
     Weights are linear between the points of all schedules, and never below 0: where their sum is 0 between two points,
@@ -87,11 +129,3 @@ def step_without_weight(node: Node, steps: int) -> int | None:
         moments = sorted({0, max(steps - 1, 0)} | points)
         found += [step for step in moments if not any(weight_at(part.weight, step) for part in node.parts)][:1]
     return min(found, default=None)
-
-
-def _changes(play: Play) -> bool:
-    """Whether any weight depends on the step."""
-    if isinstance(play, Leaf):
-        return len(play.weight) > 1
-    own = not isinstance(play, InTurn) and len(play.weight) > 1
-    return own or any(_changes(part) for part in play.parts)

@@ -65,11 +65,58 @@ def test_taking_turns_plays_each_part_for_its_share_of_the_steps():
     assert average_plays(play, 8, 100) == {"a": 6, "b": 2}
 
 
-def test_a_changing_weight_is_averaged_over_the_stage():
-    rising = Leaf("a", "a", ((0, 0.0), (100, 2.0)), 1, ROLLOUT)
-    plays = average_plays(AnyOf((rising, leaf("b")), ONE, "random"), 12, 101)
-    assert 0 < plays["a"] < 12
-    assert sum(plays.values()) == pytest.approx(12)
+def scheduled(label: str, *points: tuple[int, float]) -> Leaf:
+    return Leaf(label, label, points, 1, ROLLOUT)
+
+
+def summed(node: object, episodes: int, steps: int) -> dict[str, float]:
+    """Mean plays of each leaf, step by step."""
+    each = [leaf_plays(node, episodes, step) for step in range(steps)]  # type: ignore[arg-type]
+    return {label: sum(plays[label] for plays in each) / steps for label in each[0]}
+
+
+@pytest.mark.parametrize(
+    ("points", "steps"),
+    [
+        (((0, 1), (10, 0)), 1000),
+        (((0, 0), (100, 0), (101, 1), (240, 1), (241, 0)), 1000),
+        (((0, 0), (100, 2)), 101),
+        (((5, 0), (50, 3)), 20),
+        (((0, 0), (900, 7), (901, 0)), 900),
+        (((500, 0), (501, 1)), 100),
+    ],
+)
+def test_a_changing_weight_is_averaged_over_all_steps_of_the_stage(points, steps):
+    for play in (mixed(scheduled("a", *points), leaf("b")), nested(mixed(scheduled("a", *points), leaf("b")))):  # type: ignore[arg-type]
+        plays = average_plays(play, 12, steps)  # type: ignore[arg-type]
+        assert plays == pytest.approx(summed(play, 12, steps), abs=1e-9)
+        assert sum(plays.values()) == pytest.approx(12)
+
+
+def test_the_shares_of_a_draw_within_a_draw_change_together():
+    inner = AnyOf((scheduled("a", (0, 0), (30, 1)), leaf("b")), ((0, 1.0), (20, 0.0), (60, 2.0)), "balanced")
+    play = mixed(inner, scheduled("c", (10, 1), (50, 0), (70, 1)))
+    assert average_plays(play, 8, 90) == pytest.approx(summed(play, 8, 90))
+
+
+def test_weights_that_change_for_very_long_are_averaged_closely():
+    play = mixed(scheduled("a", (0, 0), (60_000, 1)), leaf("b"))
+    assert average_plays(play, 8, 60_000) == pytest.approx(summed(play, 8, 60_000), rel=1e-4)
+
+
+def test_parts_that_take_turns_are_counted_at_their_own_steps():
+    play = InTurn((mixed(scheduled("a", (0, 0), (2, 0), (3, 1)), leaf("b")), leaf("c")), (2, 3), "fixed")
+    # steps 0 and 1 play b, 2 to 4 and 7 play c, 5 and 6 half of a and half of b
+    assert average_plays(play, 8, 8) == pytest.approx({"a": 8 / 8, "b": 24 / 8, "c": 32 / 8})
+
+
+def test_in_a_random_order_each_part_has_its_share_of_the_steps():
+    play = InTurn((leaf("a"), leaf("b")), (3, 1), "random")
+    assert average_plays(play, 8, 6) == {"a": 6, "b": 2}
+
+
+def test_the_average_of_no_steps_is_that_of_the_first():
+    assert average_plays(mixed(scheduled("a", (0, 3), (9, 0)), leaf("b")), 8, 0) == {"a": 6, "b": 2}
 
 
 def fading(label: str, *points: tuple[int, float]) -> Leaf:
