@@ -67,11 +67,3 @@ def _until(context: Context, path: Loc, until: UntilSpec) -> Iterator[Diagnostic
             at_key=True,
             hint="remove it",
         )
-    if until.success is not None and context.spec.evaluation.probe is None:
-        yield context.finding(
-            "until-needs-probe",
-            "`success` is measured by the dev probe, but `evaluation.probe` is not given",
-            (*path, "success"),
-            at_key=True,
-            hint="add `evaluation: {probe: {every: 20}}`",
-        )

@@ -34,6 +34,12 @@ def _reachable(context: Context, names: Sequence[str]) -> set[str]:
     return found
 
 
+def games_of(context: Context, play: object) -> list[str]:
+    """The games that a composition holds at any depth, each once, in the order of the spec."""
+    reached = _reachable(context, list(named_parts(play)))
+    return [name for name in context.games if name in reached]
+
+
 def _used_opponents(context: Context) -> set[str]:
     evaluation = context.spec.evaluation
     waiting: list[str] = list(evaluation.subjects)

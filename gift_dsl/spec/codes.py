@@ -507,6 +507,21 @@ _NAMES: Final[Mapping[str, Code]] = {
         "  - {name: play, type: grpo, play: ttt, until: {steps: 10}}",
         "Give each its own name.",
     ),
+    "not-a-game": Code(
+        "error",
+        "The name of a composition stands where a game is played by itself: in `games` of the probe or of the final "
+        "evaluation, or in `until.success`.",
+        "games: {ttt: {type: tictactoe, opponents: random}, twice: {all_of: [ttt, ttt]}}\n"
+        "evaluation: {final: {games: [twice]}}",
+        "Name the games in it. The final evaluation plays the composition of the last stage by itself, and a probe "
+        "does with `chain: true`.",
+    ),
+    "listed-twice": Code(
+        "error",
+        "A game or a checkpoint is listed twice, and would be played twice under one name.",
+        "evaluation: {final: {checkpoints: [final, start, final]}}",
+        "Remove one.",
+    ),
     "duplicate-benchmark": Code(
         "error",
         "A benchmark is listed twice.",
@@ -619,9 +634,17 @@ _MEANING: Final[Mapping[str, Code]] = {
     ),
     "until-needs-probe": Code(
         "error",
-        "`success` is measured by the probe on dev instances, and there is none.",
+        "`success` is measured by the probe on dev instances, and no probe plays this game in this stage: there is "
+        "none, it comes later than the stage ends, or it leaves the game out.",
         "stages: [{name: play, type: grpo, play: ttt, until: {success: {game: ttt, at_least: 0.9}, max_steps: 100}}]",
-        "Add `evaluation: {probe: {every: 20}}`.",
+        "Add `evaluation: {probe: {every: 20}}` with an `every` of at most `max_steps`, or name a game that is probed.",
+    ),
+    "checkpoint-missing": Code(
+        "error",
+        "`evaluation.final.checkpoints` names a checkpoint that there will never be: a step beyond the end of the last "
+        "stage, or `best` where no probe says which one that is.",
+        "evaluation: {final: {checkpoints: [best]}}",
+        "Name a step of the last stage, or `final`; for `best` add `evaluation: {probe: {every: 20}}`.",
     ),
     "in-turn-nested": Code(
         "error",

@@ -23,9 +23,9 @@ class ProbeSpec(Strict):
     every: Annotated[Count, Field(description="Steps between two probes.")] = 20
     split: Annotated[Literal["dev"], Field(description="Probes never read test.")] = "dev"
     rounds: Annotated[Count, Field(le=100_000, description="Episodes of each game, shared equally among seats.")] = 100
-    games: Annotated[list[GameName] | None, Field(description="Games to probe; all that are trained unless given.")] = (
-        None
-    )
+    games: Annotated[
+        list[GameName] | None, Field(min_length=1, description="Games to probe; all that are trained unless given.")
+    ] = None
     chain: Annotated[bool, Field(description="Also play the stage's whole composition.")] = False
 
 
@@ -40,9 +40,9 @@ class FinalSpec(Strict):
         list[Count | Literal["start", "best", "final"]],
         Field(min_length=1, description="Which checkpoints are tested: steps, the start model, best on dev, final."),
     ] = ["final"]
-    games: Annotated[list[GameName] | None, Field(description="Games to test; all that are defined unless given.")] = (
-        None
-    )
+    games: Annotated[
+        list[GameName] | None, Field(min_length=1, description="Games to test; all that are defined unless given.")
+    ] = None
     opponents: Annotated[
         dict[str, OpponentName] | None, Field(description="Other opponents than in training, by game.")
     ] = None
