@@ -18,6 +18,10 @@ TEMPLATE_TOKENS: Final = 12
 """Estimated tokens that a chat template adds for one turn."""
 TYPICAL_SHARE: Final = 0.35
 """Estimated share of a turn's token limit that is used."""
+TINY_ANSWER: Final = 4
+"""Tokens of a turn of the built-in model, whose tokens are words: two tags, the answer, the end."""
+TOKENS_OF_A_WORD: Final = 2.0
+"""Estimated tokens of a word of a compact wording (`5x`, `P1`, `-2`) for the tokenizer of a pre-trained model."""
 
 
 @frozen
@@ -50,9 +54,31 @@ def leaf_tokens(context: Context, leaf: Leaf) -> Tokens:
     template = 0 if compact else TEMPLATE_TOKENS
     prompt = first + later * (leaf.max_turns - 1) + 2 * template * leaf.max_turns
     completion = leaf.max_turns * leaf.max_tokens_per_turn
-    share = 0.75 if facts.can_draw and leaf.max_turns > 1 else 1.0
-    typical = round(share * (prompt + TYPICAL_SHARE * completion))
-    return Tokens(completion, prompt, typical, leaf.max_turns)
+    return Tokens(completion, prompt, round(_typical(context, leaf, prompt)), leaf.max_turns)
+
+
+def _typical(context: Context, leaf: Leaf, prompt: int) -> float:
+    """Tokens of a usual play."""
+    game, turns = context.games[leaf.game], usual_turns(context, leaf)
+    sampled, words = usual_sample(context, leaf), game.facts.compact_words
+    if game.spec.prompt.wording != "compact" or words is None:
+        return turns * prompt / leaf.max_turns + sampled
+    asked = words[0] + words[1] * (turns - 1)
+    if context.spec.model.source == "tiny":
+        return asked + sampled
+    return TOKENS_OF_A_WORD * asked + 2 * TEMPLATE_TOKENS * turns + sampled
+
+
+def usual_turns(context: Context, leaf: Leaf) -> float:
+    """Policy turns of a usual play: a game that can be drawn often ends before its last turn."""
+    return leaf.max_turns * (0.75 if context.games[leaf.game].facts.can_draw and leaf.max_turns > 1 else 1.0)
+
+
+def usual_sample(context: Context, leaf: Leaf) -> float:
+    """Tokens that the policy samples in a usual play."""
+    is_tiny = context.spec.model.source == "tiny"
+    each = min(TINY_ANSWER, leaf.max_tokens_per_turn) if is_tiny else TYPICAL_SHARE * leaf.max_tokens_per_turn
+    return usual_turns(context, leaf) * each
 
 
 def node_tokens(context: Context, node: Node) -> Tokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gift_dsl.compiler.budget import TYPICAL_SHARE, leaf_tokens, play_tokens
+from gift_dsl.compiler.budget import TYPICAL_SHARE, play_tokens, usual_sample
 from gift_dsl.compiler.context import BoundGame, Context
 from gift_dsl.compiler.schedule import average_plays, cycle
 from gift_dsl.plan import InTurn, Leaf, Play, StagePlan, frozen, leaves
@@ -143,7 +143,7 @@ def estimate_stage(context: Context, stage: StagePlan) -> StageEstimate:
         calls += each * count
         priced = priced and cost is not None
         usd += (cost or 0.0) * count
-        sampled += TYPICAL_SHARE * leaf_tokens(context, by_label[label]).completion * count
+        sampled += usual_sample(context, by_label[label]) * count
     names = [describe_play(part) for part in stage.play.parts] if isinstance(stage.play, InTurn) else []
     return StageEstimate(
         name=stage.name,

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le, MinLen
 from typing_extensions import Doc
 
 from gift_dsl.games.game import Family, Game, GameFacts, Rows
+from gift_dsl.games.geometry import NUMBERED_CELLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ def facts(params: BoardParams) -> GameFacts:
     from gift_dsl.games.board_rules import count_opening_classes
 
     cells = params.height * params.width
+    # The name, every cell, a question mark; and where cells have no numbers of their own, the actions.
+    listed = 1 + params.width if params.gravity else 1 + cells if cells > NUMBERED_CELLS else 0
     return GameFacts(
         seats=2,
         max_turns=((cells + 1) // 2, cells // 2),
@@ -71,6 +74,7 @@ def facts(params: BoardParams) -> GameFacts:
         abilities=("strategic reasoning", "spatial reasoning"),
         count_instances=partial(count_opening_classes, params),
         prompt_tokens=(160 + 6 * cells, 60 + 6 * cells),
+        compact_words=(2 + cells + listed, 2 + cells + listed),
         players=("random", "first_legal", "scripted", "human", "minimax"),
     )
 

@@ -94,6 +94,8 @@ class GameFacts:
         count_instances: counts distinct instances up to symmetry, which can take a moment; None when they are unbounded
             or not known before data is read.
         prompt_tokens: estimated tokens of (first observation, each later one) in the standard wording.
+        compact_words: the same in words of the compact wording, the request for an answer included, of a usual turn;
+            None for games without one.
         dataset: instances come from rows of a dataset.
         whole_observations: an observation alone holds all that its player knows of the play; False where it holds only
             what is new since the player's last turn, so that no turn can be asked for without those before it.
@@ -111,6 +113,7 @@ class GameFacts:
     abilities: tuple[str, ...] = ()
     count_instances: Callable[[], int | None] = field(default=lambda: None, compare=False, repr=False)
     prompt_tokens: tuple[int, int] = (200, 100)
+    compact_words: tuple[float, float] | None = None
     dataset: bool = False
     players: tuple[str, ...] = ("random", "first_legal", "scripted", "human")
     whole_observations: bool = True

@@ -12,7 +12,7 @@ EMPTY: Final = "."
 MARKS: Final = ("X", "O")
 _DIRECTIONS: Final = ((0, 1), (1, 0), (1, 1), (1, -1))
 # Above this size a number says little about where a cell is; "row,column" does.
-_NUMBERED_CELLS: Final = 25
+NUMBERED_CELLS: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Geometry:
         row, column = divmod(cell, self.width)
         if self.gravity:
             return str(column + 1)
-        return str(cell + 1) if self.height * self.width <= _NUMBERED_CELLS else f"{row + 1},{column + 1}"
+        return str(cell + 1) if self.height * self.width <= NUMBERED_CELLS else f"{row + 1},{column + 1}"
 
     def completes_line(self, cells: str, cell: int) -> bool:
         """Whether the stone on `cell` stands in a line of at least `connect` stones of its mark."""

@@ -131,18 +131,21 @@ def _count_instances(params: MatrixParams) -> int | None:
     return count_instances(params)
 
 
-def _most_cells(params: MatrixParams) -> int:
-    """Of the largest table that can be drawn."""
-    sizes = [len(game.row) * len(game.row[0]) for game in (params.matrices or {}).values()]
+def _shapes(params: MatrixParams) -> list[tuple[int, int]]:
+    """Rows and columns of the tables that can be drawn."""
+    shapes = [(len(game.row), len(game.row[0])) for game in (params.matrices or {}).values()]
     if params.random is not None:
-        sizes.append(params.random.rows * params.random.columns)
-    named = params.games or (() if sizes else tuple(CLASSIC))
-    return max(sizes + [len(CLASSIC[name][0]) * len(CLASSIC[name][0][0]) for name in named])
+        shapes.append((params.random.rows, params.random.columns))
+    named = params.games or (() if shapes else tuple(CLASSIC))
+    return shapes + [(len(CLASSIC[name][0]), len(CLASSIC[name][0][0])) for name in named]
 
 
 def facts(params: MatrixParams) -> GameFacts:
     """One seat: the opponent is stated or implied, so nobody else acts."""
-    cells = _most_cells(params)
+    shapes = _shapes(params)
+    cells = max(rows * columns for rows, columns in shapes)
+    # The name, the player and a colon; two payoffs a cell, a mark between rows; a question mark.
+    words = 4 + sum(2 * rows * columns + rows - 1 for rows, columns in shapes) / len(shapes)
     return GameFacts(
         seats=1,
         max_turns=(1,),
@@ -153,6 +156,7 @@ def facts(params: MatrixParams) -> GameFacts:
         abilities=("formal reasoning", "strategic reasoning"),
         count_instances=partial(_count_instances, params),
         prompt_tokens=(150 + 12 * cells, 50 + 12 * cells),
+        compact_words=(words, words),
         players=("random", "first_legal", "scripted", "human", "equilibrium", "best_response"),
     )
 

@@ -93,6 +93,11 @@ def _count_instances(params: QuestionParams) -> int | None:
     return count_problems(generate.operators, generate.high - generate.low + 1, generate.terms)
 
 
+def _words(terms: int) -> tuple[float, float]:
+    """`NUMBER What is 3 + 4 ? ?`; the second try is asked for as the first."""
+    return 4 + 2 * terms, 4 + 2 * terms
+
+
 def facts(params: QuestionParams) -> GameFacts:
     """One seat, one turn, right or wrong."""
     listed = params.kind == "choice"
@@ -107,6 +112,7 @@ def facts(params: QuestionParams) -> GameFacts:
         abilities=("formal reasoning", "mathematics") if params.kind in ("math", "number") else ("knowledge",),
         count_instances=partial(_count_instances, params),
         prompt_tokens=(60, 60) if generated else (220, 120),
+        compact_words=None if params.generate is None else _words(params.generate.terms),
         dataset=params.dataset is not None,
         players=("random", "first_legal", "scripted", "human") if listed else ("scripted", "human"),
     )

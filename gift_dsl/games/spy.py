@@ -101,6 +101,8 @@ def facts(params: SpyParams) -> GameFacts:
         abilities=("language understanding", "theory of mind", "communication"),
         count_instances=partial(_count_keys, params),
         prompt_tokens=(300, 60 + 40 * params.players),
+        # Who one is, the word, and two words for each clue that is new: of half of the others, then of all of them.
+        compact_words=(5 + params.players, 2 * params.players),
         players=("random", "scripted", "human", "clue"),
     )
 
