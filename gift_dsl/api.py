@@ -82,13 +82,15 @@ def check_spec(
     Returns:
         Every finding at once, and the compiled runs where there is no error.
     """
-    from gift_dsl.spec.consequences import most_important, without_consequences
+    from gift_dsl.spec.consequences import most_important, of_all_runs, without_consequences
     from gift_dsl.spec.load import load
     from gift_dsl.spec.render import deduplicate
 
     loaded = load(path, text, sets=sets, only=only)
     found = list(loaded.diagnostics)
-    contexts = [_check_run(loaded, run, found) for run in loaded.runs]
+    per_run: list[list[Diagnostic]] = [[] for _ in loaded.runs]
+    contexts = [_check_run(loaded, run, own) for run, own in zip(loaded.runs, per_run, strict=True)]
+    found += of_all_runs(per_run, [run.tree for run in loaded.runs])
     wrong = any(item.severity == "error" for item in found)
     compiled: list[Compiled | None] = [None] * len(contexts)
     if not wrong and not loaded.fragment and (plan or len(contexts) > 1):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Span
+from gift_dsl.spec.node import Node
 
 MAX_FINDINGS: Final = 1000
 """Nobody reads more, and a hostile spec could have a million."""
@@ -50,6 +51,8 @@ _FOLLOW: Final = frozenset(
     }
 )
 _NAMES: Final = frozenset({"unknown-game", "unknown-opponent"})
+_IDLE: Final = frozenset({"unused", "no-effect"})
+"""What the whole of a sweep decides, not one of its runs."""
 
 
 def without_consequences(found: Sequence[Diagnostic]) -> list[Diagnostic]:
@@ -62,6 +65,44 @@ def without_consequences(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     findings = [item for item in found if item.code not in _NAMES or wrong.isdisjoint(_holders(item.path))]
     causes = _by_line(item.span for item in findings if item.code in _CAUSES)
     return [item for item in findings if item.code not in _FOLLOW or not _holds(item.span, causes)]
+
+
+def of_all_runs(per_run: Sequence[Sequence[Diagnostic]], trees: Sequence[Node]) -> list[Diagnostic]:
+    """The findings of all runs of a sweep, those of what does nothing only where it does nothing in any of them.
+
+    What another arm uses must not be removed. An arm that has the text and no finding may well be wrong in another
+    way, and then nothing is known of it.
+
+    Args:
+        per_run: the findings of each run.
+        trees: of each run, in the same order.
+    """
+    everywhere = [{_key(item) for item in found if item.code in _IDLE} for found in per_run]
+    doubtful = set[_Key]().union(*everywhere) - set[_Key].intersection(*everywhere) if everywhere else set[_Key]()
+    told = {
+        key
+        for key in doubtful
+        if all(key in own or not _has(tree, key[1]) for own, tree in zip(everywhere, trees, strict=True))
+    }
+    return [item for found in per_run for item in found if _key(item) not in doubtful or _key(item) in told]
+
+
+_Key = tuple[str, Span]
+
+
+def _key(item: Diagnostic) -> _Key:
+    return item.code, item.span
+
+
+def _has(tree: Node, span: Span) -> bool:
+    """Whether something of a tree was written at this place."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if node.span == span or span in node.key_spans.values():
+            return True
+        waiting += (*node.fields.values(), *node.items)
+    return False
 
 
 def most_important(found: Sequence[Diagnostic]) -> list[Diagnostic]:

@@ -174,3 +174,21 @@ def test_a_name_that_nothing_defines_points_at_the_nearest_definition(check):
     ]
     assert found.hint == "did you mean `rival`?"
     assert "`rival` is defined here" in found.notes[0].message
+
+
+def idle(checked) -> set[tuple[str, str]]:
+    return {(item.code, item.path) for item in checked.diagnostics if item.code in ("unused", "no-effect")}
+
+
+def test_what_one_arm_of_a_sweep_uses_is_not_called_unused(check):
+    arms = ["games.x={type: arithmetic}", "games.y={type: arithmetic}", "opponents.o={type: minimax}"]
+    swept = 'sweep={axes: {"stages[main].play": [all, x], "games.tictactoe.opponents": [random, o]}}'
+    assert idle(check(*arms, swept)) == {("unused", "games.y")}
+    assert {("unused", "games.x"), ("unused", "opponents.o")} <= idle(check(*arms))
+
+
+def test_a_key_that_does_nothing_in_some_arms_of_a_sweep_does_something(check):
+    swept = "sweep={axes: {algorithm.credit: [trajectory, discount]}}"
+    assert idle(check("algorithm.discount=0.9", swept)) == set()
+    swept = "sweep={axes: {algorithm.baseline: [group, role]}}"
+    assert idle(check(swept)) == {("no-effect", "algorithm.baseline")}, "the arm itself is at fault"
