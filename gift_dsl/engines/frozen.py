@@ -56,12 +56,21 @@ def load_frozen(folder: Path, like: Any, device: str | torch.device | None = Non
 
 
 def frozen_copy(model: Any, device: str | torch.device | None = None) -> Any:
-    """A model of the same architecture with today's weights, without gradients; on the same device, or on another."""
+    """A model of the same architecture with today's weights, without gradients; on the same device, or on another.
+
+    It computes what the model computes, to the bit: weights have the model's format, and buffers that no file holds
+    (the frequencies of rotary positions, float32 beside bf16 weights) are the model's own.
+    """
     base = base_model(model)
     with torch.random.fork_rng([]):
         copy = type(base)(base.config)  # a deep copy would keep TRL's forward of the original
-    copy.to(device=device or base.device, dtype=base.dtype)
-    copy.load_state_dict(merged_weights(model, device))
+    copy.to(device or base.device)
+    for weight in copy.parameters():
+        weight.data = weight.data.to(base.dtype)
+    weights, buffers = merged_weights(model, device), dict(base.named_buffers())
+    for name, buffer in copy.named_buffers():
+        buffer.data = buffers[name].to(buffer.device, copy=True)
+    copy.load_state_dict(weights)
     copy.generation_config = base.generation_config
     return copy.eval().requires_grad_(False)
 

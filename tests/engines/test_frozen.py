@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from gift_dsl.engines.frozen import frozen_copy, frozen_engine
-from tests.engines.small import complete, engine_of, make_model, request_of
+from tests.engines.small import KINDS, VOCABULARY, complete, engine_of, make_model, request_of
 
 torch.set_num_threads(1)
 
@@ -77,3 +79,13 @@ def test_a_visitor_keeps_the_weights_it_was_made_of():
             weight.add_(1.0)
     assert all(torch.equal(before[name], value) for name, value in visits.model.state_dict().items())
     assert not any(weight.requires_grad for weight in visits.model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_copy_computes_what_the_model_computes_bit_for_bit(kind, dtype, tmp_path):
+    make_model(kind).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)  # its frequencies stay float32
+    ids_1L = torch.arange(400)[None] % VOCABULARY
+    with torch.no_grad():
+        assert torch.equal(frozen_copy(model)(ids_1L).logits, model(ids_1L).logits)
