@@ -31,11 +31,13 @@ from gift_dsl.plan import JsonMap
 from gift_dsl.records import StepRecord
 from gift_dsl.train.epochs import EMPTY, Course, make_course
 from gift_dsl.train.job import StageJob
+from gift_dsl.train.league import League, snapshot_rules
 from gift_dsl.train.lessons import collect
 from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
+from gift_dsl.train.state import TrainState
 from gift_dsl.train.team import Team
 
 _NOT_LEARNED: Final = -100
@@ -65,7 +67,11 @@ def make_stage_course(job: StageJob) -> Course:
     """The updates of a supervised stage; the same on every process."""
     fields = _fields(job)
     at_once: int = job.plan.runtime.resources["micro_batch_size"] * job.processes
-    episodes = collect(job.plan, job.stage, job.games, job.players, job.engine.codec)
+    # All episodes are played by the policy as the stage finds it: that is who a snapshot is before there is one.
+    league = League(job.players, snapshot_rules(job.plan, set(job.snapshots)), job.engine)
+    episodes = collect(job.plan, job.stage, job.games, league.players(TrainState()), job.engine.codec)
+    for engine in league.engines():
+        engine.forget()
     return make_course(
         episodes,
         batch_size=fields["batch_size"],
