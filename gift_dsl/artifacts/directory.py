@@ -78,6 +78,19 @@ class RunDirectory:
         """Folder of evaluations, one JSON file each."""
         return self.path / "eval"
 
+    def probe(self, stage: str, step: int) -> Path:
+        """The evaluation of a stage after a step of it, steps counted from 1."""
+        return self.evaluation / f"{stage}-step-{step:06d}.json"
+
+    def probes(self, stage: str) -> dict[int, Path]:
+        """The evaluations within a stage that there are, by step, in their order.
+
+        Exactly those: a stage may be called as this one, and go on with `-step-`.
+        """
+        wanted = re.compile(re.escape(stage) + r"-step-([0-9]{6,})\.json")
+        found = ((wanted.fullmatch(path.name), path) for path in self.evaluation.glob("*.json"))
+        return dict(sorted((int(match[1]), path) for match, path in found if match is not None))
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints, one folder a stage."""

@@ -129,8 +129,8 @@ def _cut(run: RunDirectory, plan: Plan) -> None:
                 shutil.rmtree(path)
         cut(run.metrics, is_until(index, done - 1))
         cut_after(run, [one.name for one in plan.stages], index, done - 1)
-        for path in run.evaluation.glob(f"{stage.name}-step-*.json"):
-            if int(path.stem.rpartition("-")[2]) > done:
+        for step, path in run.probes(stage.name).items():
+            if step > done:
                 path.unlink()
         return
 

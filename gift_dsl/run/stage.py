@@ -399,7 +399,7 @@ class _Stage:
         if self._note_probe(done, rates):
             self._hand_on(BEST)
         if self.session.is_main:
-            path = self.run_directory.evaluation / f"{self.stage.name}-step-{done:06d}.json"
+            path = self.run_directory.probe(self.stage.name, done)
             write_result(path, result, {"stage": self.stage.name, "when": "probe", "step": done})
             said = "  ".join(f"{game} {rate:.3f}" for game, rate in rates.items())
             self.progress.note(f"{self.stage.name}: probe after step {done}  {said}")
@@ -416,12 +416,12 @@ class _Stage:
 
     def _restore_probes(self, done: int) -> None:
         """Earlier probes of the stage, so that a resumed run ends where the unbroken one would."""
-        for path in sorted(self.run_directory.evaluation.glob(f"{self.stage.name}-step-*.json")):
+        for step, path in self.run_directory.probes(self.stage.name).items():
             found = read_result(path)
-            if found is None or found["step"] > done:
+            if found is None or step > done:
                 continue
             rates = {game: score["rate"] for game, score in found["games"].items() if score["rate"] is not None}
-            self._note_probe(found["step"], rates)
+            self._note_probe(step, rates)
 
     def _is_good_enough(self) -> bool:
         until = self.stage.until

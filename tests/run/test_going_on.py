@@ -76,7 +76,6 @@ def two_stages(first):
 # ── names of stages ──
 
 
-@pytest.mark.xfail(strict=True, reason="not yet mended")
 def test_a_stage_may_be_called_as_another_one_and_a_step(tmp_path, crew):
     text, crew.codes = two_stages("nested-step-x"), [0, 1]
     run = go(tmp_path, text=text).run
@@ -88,7 +87,6 @@ def test_a_stage_may_be_called_as_another_one_and_a_step(tmp_path, crew):
     assert [path.name for path in run.evaluation.iterdir()] == ["nested-step-x-before.json"]
 
 
-@pytest.mark.xfail(strict=True, reason="not yet mended")
 def test_probes_of_a_stage_are_found_by_their_step(tmp_path):
     run = RunDirectory(tmp_path)
     run.evaluation.mkdir()
