@@ -439,20 +439,20 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         return self.lr_scheduler
 
     def _may_step(self, optimizer: Any) -> bool:
-        """False for an update without trajectories.
+        """False for an update without trajectories. Asked several times an update where DeepSpeed steps piece by piece.
 
         Raises:
             NotFinite: a gradient is no number.
         """
         assert self.current is not None
         number = self.state.global_step % self.batch_plan.updates
-        losses, self._losses = torch.stack(self._losses), []
+        losses, self._losses = self._losses, []
         if not self.current.updates[number].num_trajectories:
             return False
         grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(grads))
         # asked of all: where shards are gathered, nobody may go on alone
-        if not all(self.team.gather(bool(losses.isfinite().all() and norm.isfinite()))):
+        if not all(self.team.gather(all(bool(one.isfinite()) for one in (*losses, norm)))):
             path = self.job.folder / f"not-finite-step-{self.current.number}-rank-{self.team.rank}.pt"
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._buffered_inputs, path)

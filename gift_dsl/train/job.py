@@ -73,8 +73,8 @@ class StageJob:
             from, also when it is resumed.
         tokenizer: of the model.
         rollout: plays in place of `engine`, whose weights it is given before each step. None: `engine` plays.
-        spread: the model that is trained, where its weights are spread over the processes; `engine` then holds a whole
-            copy, and is given the weights of each step. None: the model of `engine` is trained.
+        spread: the model that is trained, where processes share its weights. Where none has all of them, `engine` holds
+            a whole copy, and is given the weights of each step. None: the model of `engine` is trained.
         folder: checkpoints are written at folder/checkpoint-<updates done>.
         rank: of this process, counted from 0.
         processes: that train together.

@@ -1,10 +1,11 @@
 # pyright: basic
 """Weights that are spread over the processes: how TRL's trainers are told, and how the whole of them is had again.
 
-FSDP is torch's `fully_shard` (Zhao et al. 2023, arXiv:2304.11277, in its second form), which accelerate applies to a
-model when a trainer takes it. Nothing else of gift knows of shards: who plays, is measured or is handed on gets whole
-weights, and a checkpoint holds whole weights and whole states of the optimizer, in the files and by the names that a
-run without sharding gives them. So a checkpoint of one kind of run is one of the other.
+FSDP is torch's `fully_shard` (Zhao et al. 2023, arXiv:2304.11277, in its second form), ZeRO is DeepSpeed's (Rajbhandari
+et al. 2020, arXiv:1910.02054); accelerate applies either to a model when a trainer takes it. Nothing else of gift knows
+of shards: who plays, is measured or is handed on gets whole weights, and a checkpoint holds whole weights as they are
+stored. With FSDP it also holds whole states of the optimizer, in the file that a run without sharding writes, so that a
+checkpoint of one is a checkpoint of the other; with ZeRO, DeepSpeed adds its own files, one a process.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gift_dsl.engines.frozen import base_model, is_adapted, load_frozen
 from gift_dsl.engines.transformers import TransformersEngine
@@ -41,7 +43,7 @@ def sharding_of(plan: Plan) -> str:
     return str(resources["sharding"]) if resources["processes"] > 1 else "none"
 
 
-def spreads_weights(plan: Plan) -> bool:
+def needs_copy(plan: Plan) -> bool:
     """Whether no process has all weights while it trains; `zero2` spreads gradients and optimizer states alone."""
     return sharding_of(plan) in ("fsdp", "zero3")
 
@@ -58,12 +60,28 @@ def sharding_arguments(plan: Plan, names: frozenset[str]) -> dict[str, Any]:
     """
     model, kind = plan.model, sharding_of(plan)
     recomputes = model.gradient_checkpointing
-    if kind != "fsdp":
+    if kind in ("zero2", "zero3"):
+        return {"deepspeed": zero_config(plan), **_recomputing(recomputes, names)}
+    if kind == "none":
         return _recomputing(recomputes, names)
     # FSDP's own spares a third gathering of each layer, and does not repeat what dropout drew
     is_own = recomputes and (model.lora is None or model.lora.dropout == 0)
     config = {"version": 2, "reshard_after_forward": True, "activation_checkpointing": is_own}
     return {"fsdp": True, "fsdp_config": config, **_recomputing(recomputes and not is_own, names)}
+
+
+def zero_config(plan: Plan) -> dict[str, Any]:
+    """DeepSpeed's configuration. What is `auto` is filled in from the trainer's own."""
+    stage = 3 if sharding_of(plan) == "zero3" else 2
+    return {
+        "zero_optimization": {"stage": stage},
+        "bf16": {"enabled": plan.model.compute == "bf16"},
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "steps_per_print": 10**9,  # it would print to standard output
+    }
 
 
 def _recomputing(value: bool, names: frozenset[str]) -> dict[str, Any]:
@@ -97,9 +115,12 @@ def settle(accelerator: Any, plan: Plan) -> None:
     Raises:
         RuntimeError: accelerate does not share the work as the plan has it.
     """
-    plugin = getattr(accelerator.state, "fsdp_plugin", None)
-    if (sharding_of(plan) == "fsdp") != (plugin is not None):
-        raise RuntimeError(f"the plan has `sharding: {sharding_of(plan)}`, and accelerate {accelerator.state!r}")
+    kind, state = sharding_of(plan), accelerator.state
+    plugin, zero = (getattr(state, name, None) for name in ("fsdp_plugin", "deepspeed_plugin"))
+    if (kind == "fsdp", kind in ("zero2", "zero3")) != (plugin is not None, zero is not None):
+        raise RuntimeError(f"the plan has `sharding: {kind}`, and accelerate {state!r}")
+    if zero is not None:
+        unset_hf_deepspeed_config()  # else all that is loaded from here on, opponents too, would be cut up
     if plugin is not None and plan.model.compute == "bf16" and plan.model.weights != "bf16":
         plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
@@ -109,9 +130,26 @@ def settle(accelerator: Any, plan: Plan) -> None:
 # ── whole tensors ──
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, on every process; they call it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def whole(weight: Tensor) -> Tensor:
+    """All of a weight as it computes, on every process; they call it together."""
+    if hasattr(weight, "ds_id"):
+        from deepspeed.runtime.zero import GatheredParameters  # pyright: ignore[reportMissingImports] - an extra
+
+        with GatheredParameters([weight]):
+            return weight.detach().clone()
+    weight = weight.detach()
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+
+
+def stored(weight: Tensor) -> Tensor:
+    """All of a weight as it is stored: DeepSpeed computes with bf16 ones and keeps masters in fp32 beside them."""
+    if hasattr(weight, "_z3_optimizer") or getattr(weight, "_hp_mapping", None) is not None:
+        from deepspeed.utils import safe_get_full_fp32_param  # pyright: ignore[reportMissingImports] - an extra
+
+        master: Tensor | None = safe_get_full_fp32_param(weight)
+        if master is not None:
+            return master
+    return whole(weight)
 
 
 def put(target: Tensor, value: Tensor) -> None:
@@ -135,14 +173,14 @@ def names_of(model: Any) -> dict[str, Tensor]:
 
 
 class Spread:
-    """The trained model where no process has all of it, and the whole copy that plays.
+    """The trained model where processes share it, and the whole copy that plays where none has all of it.
 
     The copy computes in the compute type. It has weights until `rest`, which comes before every update and gives the
     update their memory, and again from `give` on. All methods are called by all processes together.
 
     Args:
         model: that is trained; its weights are spread when a trainer takes it.
-        engine: of the copy, which has the weights that the stage starts from.
+        engine: of the copy, which has the weights that the stage starts from; or of the model itself.
         is_first: this process gets what only one needs.
     """
 
@@ -151,16 +189,18 @@ class Spread:
         self._rests = False
 
     def give(self) -> None:
-        """Gather the present weights for the copy, if it has none."""
+        """Gather the present weights for the copy, if there is one and it has none."""
         if not self._rests:
             return
         theirs = names_of(self.model)
         for name, own in self.engine.model.named_parameters():
-            own.data = whole(theirs[name].detach()).to(own.dtype, copy=True)
+            own.data = whole(theirs[name]).to(own.dtype, copy=True)
         self._rests = False
 
     def rest(self) -> None:
         """Release the copy's weights."""
+        if self.engine.model is self.model:
+            return
         for own in self.engine.model.parameters():
             own.data = torch.empty(0, dtype=own.dtype, device=own.device)
         self.engine.forget()  # new weights may come to stand where the old ones did
@@ -176,7 +216,7 @@ def gathered(model: Any, *, keeps: bool) -> dict[str, Tensor]:
     """Whole weights by name, on the CPU; empty where they are not kept."""
     found: dict[str, Tensor] = {}
     for name, weight in names_of(model).items():
-        value = whole(weight.detach())
+        value = stored(weight)
         if keeps:
             found[name] = value.to("cpu", copy=True)
     return found
@@ -264,10 +304,11 @@ def _spread(weight: Tensor, value: Any) -> Any:
 
 
 class ShardedCheckpoints:
-    """What a trainer of transformers saves and loads where FSDP spreads its weights. To be mixed in before it."""
+    """What a trainer of transformers saves and loads where processes share its weights. To be mixed in before it."""
 
     accelerator: Any
     args: Any
+    is_deepspeed_enabled: bool
     is_fsdp_enabled: bool
     lr_scheduler: Any
     model: Any
@@ -276,7 +317,7 @@ class ShardedCheckpoints:
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Weights in Hugging Face's format."""
-        if not self.is_fsdp_enabled:
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
             return
         folder = Path(output_dir or self.args.output_dir)

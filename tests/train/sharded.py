@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState, GradientState
 from gift_dsl.engines.frozen import frozen_copy
 from gift_dsl.engines.load import adapt
 from gift_dsl.plan import LoraPlan
-from gift_dsl.train.sharding import Spread, sharding_of, spreads_weights
+from gift_dsl.train.sharding import Spread, needs_copy, sharding_of
 from tests.train.staged import Log, Recorded, Watched, engine_of, recorded_plan, train
 
 torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def trained(plan, folder, start=None, stop_after=None, **options):
         model = engine.model if plan.model.lora is None else adapt(engine.model, plan.model.lora, 7)
         engine = engine.sibling(model)
         spread = None
-        if spreads_weights(plan):
+        if needs_copy(plan):
             copy = engine_of(start).model
             copy = copy.to(torch.bfloat16) if plan.model.compute == "bf16" else copy
             copy = copy if plan.model.lora is None else adapt(copy, plan.model.lora, 7)
