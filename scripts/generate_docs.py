@@ -62,8 +62,8 @@ FILES: Final = """\
 {keys}
 
 Files merge as JSON Merge Patch does (RFC 7396): maps merge key by key, everything else is replaced, lists too, and
-`null` drops a key. One rule is added: a patch with `all_of`, `any_of` or `in_turn` replaces a composition whole, and a
-patch with only its options merges into it.
+`null` drops a key. One rule is added: a patch with `all_of`, `any_of` or `in_turn` replaces a composition
+whole, a part with options (`{play: ..., max_turns: ...}`) too; a patch with only options merges into what is there.
 
 `--set PATH=VALUE` is such a patch at one place: `--set algorithm.group_size=8`, `--set 'stages[nested].until.steps=50'`
 (a stage by its name or its number), `--set model.revision=` (drops it). The value is YAML.

@@ -153,6 +153,7 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     options = options_at(place) if place is not None else ()
     if place is not None and place.model is PartSpec:
         options = (*options, *COMPOSITION_WORDS.values())  # a typo in its one key makes a composition look like a part
+    options = tuple(option for option in options if option != key)
     hint = did_you_mean(key, options) or f"there are: {', '.join(f'`{option}`' for option in options)}"
     elsewhere = [] if suggest(key, options) else _lives_at(key)
     if elsewhere:
@@ -164,6 +165,8 @@ def _unknown_key(check: _Checker, path: Path) -> None:
 def _foreign_option(check: _Checker, place: Place, path: Path) -> bool:
     """Whether a key in a composition is of another composition, of a part or of a game; reports it then."""
     own, key = COMPOSITION_WORDS.get(place.model or Strict), str(path[-1])
+    if own is None and place.model is PartSpec and "play" in place.node.fields:
+        own = "play"
     if own is None:
         return False
     name = dotted(path[:-1])
@@ -173,7 +176,8 @@ def _foreign_option(check: _Checker, place: Place, path: Path) -> bool:
         message, hint = f"`{name}` has both `{own}` and `{key}`", "keep one, or make one of them a part of the other"
         check.add("unknown-key", message, path, hint, [note])
     elif homes:
-        message = f"`{key}` is an option of {' and '.join(f'`{word}`' for word in homes)}, but `{name}` is an `{own}`"
+        what = "a part with `play`" if own == "play" else f"an `{own}`"
+        message = f"`{key}` is an option of {' and '.join(f'`{word}`' for word in homes)}, but `{name}` is {what}"
         check.add("unknown-key", message, path, "remove it")
     elif key in PartSpec.model_fields:
         hint = f"write {{play: {{{own}: ...}}, {key}: ...}}"
@@ -183,10 +187,17 @@ def _foreign_option(check: _Checker, place: Place, path: Path) -> bool:
         if key == keys[0]:  # one mistake, however many keys the game has
             listed = ", ".join(f"`{other}`" for other in keys)
             message = f"`{name}` is an `{own}`, and has {listed} like a game"
-            check.add("unknown-key", message, path, "give these to the games, or give the composition its own name")
+            hint = "give these to the games, or give the composition its own name"
+            check.add("unknown-key", message, path, _without_inherited(place.node) or hint)
     else:
         return False
     return True
+
+
+def _without_inherited(node: Node) -> str | None:
+    """How a game takes the place of another file's composition, or the reverse; None where one file said both."""
+    nulls = ", ".join(f"{key}: null" for key, span in node.key_spans.items() if span.file != node.span.file)
+    return f"to drop what was inherited write `{nulls}` next to the rest" if nulls else None
 
 
 def _where(holder: Path, place: Place | None) -> str:

@@ -10,13 +10,16 @@ from gift_dsl.spec.node import Node, mapping, sequence
 Merge = Callable[[Node | None, Node], Node | None]
 
 COMPOSITION_KEYS: Final = frozenset({"all_of", "any_of", "in_turn"})
+PART_KEYS: Final = frozenset({"play", "weight", "max_turns", "max_tokens_per_turn"})
+"""Of a part with options. A stage has `play` too, and other keys beside it."""
 
 
 def merge_patch(target: Node | None, patch: Node) -> Node | None:
     """The target with the patch applied: maps merge key by key, all else is replaced, null removes.
 
     One addition to the RFC: where the target is a composition (a map that holds `all_of`, `any_of` or `in_turn`) and
-    the patch holds one of these keys too, the patch replaces it whole; a patch that holds only options merges.
+    the patch holds one of these keys too, the patch replaces it whole; a patch that holds only options merges. So does
+    a part with options (`{play: ..., max_turns: ...}`) replace a composition, and a composition such a part.
 
     Every value keeps the place where it was written. A map that both sides write has the place of the patch, as the
     later word.
@@ -28,9 +31,17 @@ def merge_patch(target: Node | None, patch: Node) -> Node | None:
         return None
     if patch.kind != "map":
         return patch
-    gives = any(key in patch.fields and patch.fields[key].kind != "null" for key in COMPOSITION_KEYS)
-    replaced = target is not None and gives and not COMPOSITION_KEYS.isdisjoint(target.fields)
-    return _merge_maps(None if replaced else target, patch, merge_patch)
+    return _merge_maps(None if target is not None and _replaces(patch, target) else target, patch, merge_patch)
+
+
+def _replaces(patch: Node, target: Node) -> bool:
+    """Whether a patch takes the place of a composition, or of a part, instead of changing it."""
+    given = {key for key, value in patch.fields.items() if value.kind != "null"}
+    was_composition = not COMPOSITION_KEYS.isdisjoint(target.fields)
+    was_part = "play" in target.fields and target.fields.keys() <= PART_KEYS
+    if not COMPOSITION_KEYS.isdisjoint(given):
+        return was_composition or was_part
+    return was_composition and "play" in given and patch.fields.keys() <= PART_KEYS
 
 
 def replace_whole(_: Node | None, patch: Node) -> Node | None:

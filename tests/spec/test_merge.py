@@ -199,3 +199,22 @@ def test_a_map_without_some_keys_keeps_the_rest():
 def test_a_value_that_replaces_whole_keeps_its_nulls():
     assert replace_whole(node({"a": 1}), node({"b": None})).plain() == {"b": None}
     assert replace_whole(node({"a": 1}), node(None)) is None
+
+
+PART, WHOLE = {"play": "t", "max_turns": 9}, {"all_of": ["a", "m"], "reward": "min"}
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "result"),
+    [
+        (WHOLE, PART, PART),
+        (PART, WHOLE, WHOLE),
+        (PART, {"max_turns": 3}, {"play": "t", "max_turns": 3}),
+        (WHOLE, {"max_turns": 3}, {**WHOLE, "max_turns": 3}),
+        (PART, {"all_of": None}, PART),
+        ({"name": "s", "play": "t"}, {"play": WHOLE}, {"name": "s", "play": WHOLE}),
+        ({"name": "s", "play": "t"}, {"all_of": ["a"]}, {"name": "s", "play": "t", "all_of": ["a"]}),
+    ],
+)
+def test_a_part_and_a_composition_take_each_others_place_whole(target, patch, result):
+    assert merged(target, patch) == result
