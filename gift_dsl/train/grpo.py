@@ -38,6 +38,7 @@ from transformers import PrinterCallback, ProgressCallback
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the hook was stable over 16 releases; the pin is narrow
 
 from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer import utils as trl_utils
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head
@@ -63,6 +64,10 @@ from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
 _LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
+LARGE_VOCABULARY: Final = 1024
+"""From so many ids on the head costs enough to leave out the positions whose log-probabilities nobody reads: prompts
+(off a GPU) and what was given between turns. In the quickstart, with 126, that would be 8 % of an update, and would
+change its numbers in the last bits."""
 _STATE_FILE: Final = "gift_state.json"
 _OF_COMPLETIONS: Final = (
     "completion_ids",
@@ -221,6 +226,8 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self._rows: Sequence[Row] = ()
         self._row_tokens: Sequence[int] = ()
         self._scored: tuple[Tensor, Tensor] | None = None
+        self._scores_sampled = job.model.config.get_text_config().vocab_size >= LARGE_VOCABULARY
+        self._sampled_BT = torch.zeros(0)
         self._played: dict[str, list[Any]] = {}
         self._mismatch = torch.zeros(4, dtype=torch.float64)
         self._sums = torch.zeros(len(TokenSums._fields), dtype=torch.float64)
@@ -352,6 +359,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     def _logps(self, model: Any, micro: dict[str, Any]) -> Tensor:
         ids_BL = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
         mask_BL = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
+        self._sampled_BT = micro["completion_mask"] * micro["tool_mask"]
         return self._get_per_token_logps_and_entropies(model, ids_BL, mask_BL, micro["completion_ids"].shape[1])[0]
 
     def _make_reference(self) -> Any:
@@ -366,13 +374,28 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
 
     # ── loss ──
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: Any, **kwargs: Any
+    ) -> Any:
+        """TRL's; with a large vocabulary of the sampled ids alone, and 0 at all others."""
+        if not self._scores_sampled or kwargs.get("compute_aux_loss"):
+            found = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **kwargs
+            )
+        else:
+            ids_BT = input_ids[:, -logits_to_keep:]
+            labels_BL = torch.full_like(input_ids, -100)
+            labels_BL[:, -logits_to_keep:] = ids_BT.masked_fill(self._sampled_BT == 0, -100)
+            with self.accelerator.autocast(), _scoring_labels_only():
+                out = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels_BL, fused_lm_head=True)
+            entropy_BT: Any = out.entropy[:, -logits_to_keep:] if kwargs.get("compute_entropy") else None
+            found = out.log_probs[:, -logits_to_keep:], entropy_BT, None
         if kwargs.get("compute_entropy"):
             self._scored = found[0], found[1]
         return found
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._sampled_BT = inputs["completion_mask"] * inputs["tool_mask"]
         loss = super()._compute_loss(model, inputs)
         assert self._scored is not None
         logp_BT, entropy_BT = self._scored
@@ -553,6 +576,18 @@ def _rollout(prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
 def _no_reward(completions: Sequence[Any], **_: Any) -> list[float | None]:
     """Advantages are placed by `GiftTrainer`."""
     return [0.0] * len(completions)
+
+
+@contextmanager
+def _scoring_labels_only() -> Iterator[None]:
+    """Off a GPU TRL takes every position through the head, prompts and given ids too, to throw most of it away."""
+    name = "_use_triton"  # asked there for nothing else (tests/train/test_grpo_head.py)
+    before = getattr(trl_utils, name)
+    setattr(trl_utils, name, lambda device: True)
+    try:
+        yield
+    finally:
+        setattr(trl_utils, name, before)
 
 
 def _split(batch: Mapping[str, Any], num_chunks: int) -> list[dict[str, Any]]:
