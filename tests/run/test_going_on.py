@@ -77,13 +77,14 @@ def two_stages(first):
 
 
 def test_a_stage_may_be_called_as_another_one_and_a_step(tmp_path, crew):
-    text, crew.codes = two_stages("nested-step-x"), [0, 1]
+    text, crew.codes = two_stages("nested-step-x"), [0, 1, 1]
     run = go(tmp_path, text=text).run
     run.evaluation.mkdir()
     (run.evaluation / "nested-step-x-before.json").write_text("{}")
     for step in (2, 4):
         (run.evaluation / f"nested-step-{step:06d}.json").write_text(json.dumps({"step": step}))
-    assert go(tmp_path, text=text, mode="resume").exit_code == 0
+    assert go(tmp_path, text=text, mode="resume").exit_code == 1
+    assert crew.done == [("nested-step-x", 2), ("nested", 3), ("nested", 3)]
     assert [path.name for path in run.evaluation.iterdir()] == ["nested-step-x-before.json"]
 
 
