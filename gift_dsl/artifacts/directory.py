@@ -74,6 +74,11 @@ class RunDirectory:
         return self.path / "trajectories"
 
     @property
+    def answers(self) -> Path:
+        """Folder of what servers answered, a file of JSON lines for each process."""
+        return self.path / "answers"
+
+    @property
     def evaluation(self) -> Path:
         """Folder of evaluations, one JSON file each."""
         return self.path / "eval"
@@ -316,6 +321,27 @@ def open_run(path: Path) -> RunDirectory:
     run = RunDirectory(path)
     _ = run.status
     return run
+
+
+def find_named(name: str, folder: Path, output_dir: Path) -> RunDirectory:
+    """The run that a spec means by a text: a run directory, or the newest finished run of a name.
+
+    Args:
+        name: a run directory, from `folder` as all paths of a spec or from `output_dir`; else the name of runs.
+        folder: of the spec.
+        output_dir: folder of all runs.
+
+    Raises:
+        MachineError: there is no such run.
+    """
+    for place in (folder, output_dir):
+        path = place / Path(name).expanduser()
+        if RunDirectory(path).status_file.is_file():
+            return open_run(path)
+    runs = [run for run in find_runs(output_dir, name) if run.status.state == "done"]
+    if not runs:
+        raise MachineError(f"there is no run directory {folder / name}, and no finished run `{name}` in {output_dir}")
+    return runs[-1]
 
 
 def find_runs(output_dir: Path, name: str, plan_hash: str | None = None, arm: str = "") -> list[RunDirectory]:

@@ -125,10 +125,10 @@ def _reopen(run: RunDirectory, plan: Plan) -> None:
 
 
 def _changes(old: Any, new: Any) -> Iterator[str]:
-    """Values that differ between two plans, the runtime block left out."""
+    """Values that differ between two plans, without the runtime block and the digest of all."""
     before, after = dict(_values(old, "")), dict(_values(new, ""))
     for place in dict.fromkeys([*before, *after]):
-        if not place.startswith("runtime.") and before.get(place) != after.get(place):
+        if not place.startswith(("runtime.", "spec_hash")) and before.get(place) != after.get(place):
             yield f"{place}: {_short(before.get(place))} -> {_short(after.get(place))}"
 
 

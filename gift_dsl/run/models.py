@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
-from gift_dsl.artifacts.directory import RunDirectory, find_runs, open_run
+from gift_dsl.artifacts.directory import RunDirectory, find_named
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
 
@@ -42,7 +42,7 @@ def find_start(run: RunDirectory, plan: Plan, index: int) -> str:
         return str(stage_model(run, START))
     folder = Path(plan.runtime.folder)
     if plan.model.from_run is not None:
-        return str(find_in_run(plan.model, folder / str(plan.runtime.output["dir"])))
+        return str(find_in_run(plan.model, folder, folder / str(plan.runtime.output["dir"])))
     return find_source(plan.model, folder)
 
 
@@ -76,18 +76,19 @@ def opponent_model(plan: Plan, opponent: OpponentPlan) -> ModelPlan:
     )
 
 
-def find_in_run(model: ModelPlan, output: Path) -> Path:
+def find_in_run(model: ModelPlan, folder: Path, output: Path) -> Path:
     """The model of another run: what its last stage handed on, or a checkpoint of it.
 
     Args:
-        model: with `from_run`: a run directory, or the name of a run below `output`, the newest that is done.
+        model: with `from_run`, as `find_named` reads it.
+        folder: of the spec.
         output: folder of all runs.
 
     Raises:
         MachineError: there is no such run, stage or checkpoint.
     """
     assert model.from_run is not None
-    run = _other_run(model.from_run, output)
+    run = find_named(model.from_run, folder, output)
     stages = [stage.name for stage in run.plan.stages]
     if model.from_step == "final":
         path = stage_model(run, stages[-1])
@@ -119,16 +120,6 @@ def _whole(folder: Path) -> Path:
 def is_adapter(folder: Path) -> bool:
     """Whether a checkpoint holds adapters alone."""
     return (folder / "adapter_config.json").is_file()
-
-
-def _other_run(name: str, output: Path) -> RunDirectory:
-    path = output / name
-    if (path / "status.json").is_file():
-        return open_run(path)
-    runs = [run for run in find_runs(output, name) if run.status.state == "done"]
-    if not runs:
-        raise MachineError(f"there is no finished run `{name}` in {output}")
-    return runs[-1]
 
 
 def hand_on(run: RunDirectory, stage: str, model: Any, tokenizer: Any) -> Path:

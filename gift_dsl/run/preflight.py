@@ -129,7 +129,7 @@ def _model(plan: Plan) -> Iterator[str]:
     model, folder = plan.model, Path(plan.runtime.folder)
     if model.from_run is not None:
         try:
-            find_in_run(model, folder / str(plan.runtime.output["dir"]))
+            find_in_run(model, folder, folder / str(plan.runtime.output["dir"]))
         except MachineError as error:
             yield str(error)
     if model.source is None or model.tiny is not None or not is_local(model.source):

@@ -34,8 +34,10 @@ from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.players.keys import resolve_key
 from gift_dsl.players.make import Services, host_limits
 from gift_dsl.players.network import Network
+from gift_dsl.players.recorder import RecordStore
 from gift_dsl.players.usage import Budget
 from gift_dsl.records import Group, StepRecord
+from gift_dsl.run.answers import open_answers
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
 from gift_dsl.run.models import BEST, find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
 from gift_dsl.run.progress import StageProgress
@@ -63,6 +65,7 @@ class Session:
         state: of accelerate: rank, device, number of processes.
         stop: filled by signals.
         budget: of HTTP players, earlier sessions counted.
+        answers: of HTTP players, earlier sessions included; None where there are none.
         wall_s: of earlier sessions.
         policy_tokens: of earlier stages and sessions.
         started: of this session, on the monotonic clock.
@@ -73,6 +76,7 @@ class Session:
     state: Any
     stop: Stop
     budget: Budget
+    answers: RecordStore | None = None
     wall_s: float = 0.0
     policy_tokens: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -107,6 +111,17 @@ class Session:
         """Write down what this process asked of opponents."""
         write_spent(self.run, self.state.process_index, self.budget)
 
+    def ask_again(self) -> None:
+        """Keep no failure of a server: what went wrong because of it is tried anew by the next session."""
+        if self.answers is not None:
+            self.answers.forget_faults()
+
+    def close(self) -> None:
+        """At the end of what this process does."""
+        self.note_spent()
+        if self.answers is not None:
+            self.answers.close()
+
     def services(self) -> Services:
         """Connections of their own for one event loop; the budget is shared."""
         runtime = self.plan.runtime
@@ -117,6 +132,7 @@ class Session:
             budget=self.budget,
             base_urls=runtime.base_urls,
             find_key=lambda env, url: resolve_key(env, url, bindings),
+            store=self.answers,
         )
 
 
@@ -137,7 +153,8 @@ def open_session(run: RunDirectory, stop: Stop) -> Session:
         last = record
         tokens += record.get("policy_tokens") or 0.0
     budget = open_budget(run, plan.runtime.limits, state.process_index, state.num_processes)
-    return Session(run, plan, state, stop, budget, wall_s=last.get("wall_s", 0.0), policy_tokens=tokens)
+    answers = open_answers(run, plan, state.process_index)
+    return Session(run, plan, state, stop, budget, answers, wall_s=last.get("wall_s", 0.0), policy_tokens=tokens)
 
 
 def run_stage(session: Session, index: int) -> str | None:
@@ -273,6 +290,7 @@ class _Stage:
             snapshots=tuple(
                 item.name for item in self.plan.opponents if item.type == "snapshot" and item.name in seated
             ),
+            lockstep=self._is_in_lockstep(seated),
             closing=(services.network.aclose,),
         )
         self.history = [one for one in read_lines(self.run_directory.metrics) if one.get("stage") == self.stage.name]
@@ -285,6 +303,14 @@ class _Stage:
         finally:
             if self.trackers is not None:
                 self.trackers.close()
+
+    def _is_in_lockstep(self, seated: Sequence[str]) -> bool:
+        """Whether batches must not depend on how fast servers answer.
+
+        A resume is bit by bit the same run in float32 with our own engine; other runs need not wait for that.
+        """
+        servers = self.plan.runtime.base_urls
+        return self.rollout is None and self.plan.model.compute == "fp32" and any(name in servers for name in seated)
 
     def _carry_from(self) -> Path | None:
         """Where the optimizer of the stage before ended, for a stage that goes on with it."""
@@ -459,7 +485,7 @@ def load_opponent(plan: Plan, opponent: OpponentPlan, device: Any) -> Transforme
 
     folder, model = Path(plan.runtime.folder), opponent_model(plan, opponent)
     if model.from_run is not None:
-        source = str(find_in_run(model, folder / str(plan.runtime.output["dir"])))
+        source = str(find_in_run(model, folder, folder / str(plan.runtime.output["dir"])))
     else:
         source = find_source(model, folder)
     engine = load_policy(model, source, device=device)

@@ -133,7 +133,7 @@ def model_of_plan(plan: Plan, make: Make | None = None) -> Generator[Examinee]:
             yield make(plan, build_tiny(plan, Path(made), rows), "tiny", "tiny")
         return
     if model.from_run is not None:
-        source = find_in_run(model, output_folder(plan))
+        source = find_in_run(model, folder, output_folder(plan))
         yield make(plan, source, f"{model.from_run} ({model.from_step})", None)
         return
     from gift_dsl.engines.load import find_source
@@ -155,7 +155,7 @@ def model_of_run(run: RunDirectory, plan: Plan, checkpoint: int | Literal["start
     if checkpoint == "start":
         return weights(plan, find_start(run, plan, 0), "start")
     wanted = replace(plan.model, from_run=str(run.path.resolve()), from_step=checkpoint)
-    return weights(plan, find_in_run(wanted, Path()), f"{run.path.name} ({checkpoint})")
+    return weights(plan, find_in_run(wanted, Path(), Path()), f"{run.path.name} ({checkpoint})")
 
 
 def opponent_of_plan(plan: Plan, name: str, sampling: tuple[float, int]) -> Examinee:

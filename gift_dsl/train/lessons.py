@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from gift_dsl.artifacts.directory import find_named
 from gift_dsl.errors import GiftError
 from gift_dsl.plan import Plan, StagePlan
 from gift_dsl.play.seats import Choice, Seat, TableGame
 from gift_dsl.seat import Codec
-from gift_dsl.train.recorded import read_files, read_runs
+from gift_dsl.train.recorded import read_files, read_run
 from gift_dsl.train.rows_sft import Taught, fits, make_wanted, taught_play
 from gift_dsl.train.teach import Lessons, scripted_play
 
@@ -65,6 +66,7 @@ def _taught(
     if stage.data.get("scripted") is not None:
         yield from taught_play(scripted_play(Lessons(plan.seed, stage, games, players, codec)), wanted)
     for name in stage.data.get("runs") or ():
-        yield from read_runs(name, folder, codec, wanted)
+        run = find_named(name, folder, folder / str(plan.runtime.output["dir"]))
+        yield from read_run(run, codec, wanted)
     for name in stage.data.get("files") or ():
         yield from read_files(name, folder, codec, wanted)

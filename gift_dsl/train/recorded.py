@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, cast
 
-from gift_dsl.artifacts.directory import open_run
+from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.trajectories import read_index, read_shard
 from gift_dsl.errors import MachineError
 from gift_dsl.play.transcript import make_transcript
@@ -30,19 +30,17 @@ from gift_dsl.train.teacher import Scribe, make_scribe
 _ROLES: Final = ("system", "user", "assistant")
 
 
-def read_runs(name: str, folder: Path, codec: Codec, wanted: Wanted) -> Iterator[Taught]:
+def read_run(run: RunDirectory, codec: Codec, wanted: Wanted) -> Iterator[Taught]:
     """The episodes of a run, in the order played.
 
     Args:
-        name: the run's directory; relative ones start at `folder`.
-        folder: of the spec.
+        run: that recorded them.
         codec: of the policy; the run's must be the same.
         wanted: which are learned from.
 
     Raises:
-        MachineError: there is no run, its records are damaged, or they are in another tokenizer's ids.
+        MachineError: its records are damaged, or they are in another tokenizer's ids.
     """
-    run = open_run(folder / Path(name).expanduser())
     shards = {str(line["shard"]): int(line["step"]) for line in read_index(run)}
     for shard, step in shards.items():
         if wanted.has_step(step):

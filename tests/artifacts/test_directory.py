@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gift_dsl.artifacts import files
-from gift_dsl.artifacts.directory import create_run, find_runs, open_run
+from gift_dsl.artifacts.directory import create_run, find_named, find_runs, open_run
 from gift_dsl.artifacts.files import safe_name, write_whole
 from gift_dsl.artifacts.lock import Machine, make_lock
 from gift_dsl.artifacts.status import RUN_SCHEMA, Status
@@ -67,6 +67,22 @@ def test_a_run_is_found_by_its_whole_hash_and_not_by_the_part_in_its_name(tmp_pa
 def test_the_tenth_run_is_newer_than_the_ninth(tmp_path):
     made = [make_run(tmp_path) for _ in range(11)]
     assert find_runs(tmp_path, "quickstart") == made
+
+
+def test_a_run_is_named_by_its_path_from_the_spec_or_from_the_folder_of_runs_or_by_its_name(tmp_path):
+    folder, output = tmp_path, tmp_path / "runs"
+    first, second, third = (make_run(output) for _ in range(3))
+    for name in (f"./runs/quickstart/{first.path.name}", f"quickstart/{first.path.name}", str(first.path)):
+        assert find_named(name, folder, output) == first
+    with pytest.raises(
+        MachineError, match=r"no run directory \S+/quickstart, and no finished run `quickstart` in \S+runs"
+    ):
+        find_named("quickstart", folder, output)
+    for run in (first, second):
+        run.set_status(Status("done"))
+    assert find_named("quickstart", folder, output) == second
+    third.set_status(Status("failed"))
+    assert find_named("quickstart", folder, output) == second
 
 
 def test_an_arm_of_a_sweep_has_a_folder_of_its_own(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from gift_dsl.artifacts.trajectories import read_shard
+from gift_dsl.artifacts.trajectories import read_index, read_shard
+from gift_dsl.errors import MachineError, UsageError
 from tests.engines.test_load import save
 from tests.run.small import here, metrics, shards
 
@@ -97,6 +98,48 @@ def test_a_run_goes_on_from_another_one(folder):
     assert moved(start, load(second.run.stages / "play")) < 1
     assert second.run.plan.model.from_run == "first"
     assert moved(load(folder / "model"), start) > 0.5
+
+
+RECORDED = """\
+gift: 1
+name: taught
+seed: 4
+model: {source: ./model, lora: {rank: 4, alpha: 8}, gradient_checkpointing: false}
+precision: fp32
+games:
+  tictactoe: {type: tictactoe, opponents: rival, prompt: {wording: compact}}
+opponents:
+  rival: {type: random}
+rollout: {max_tokens_per_turn: 4}
+stages:
+  - {name: imitate, type: sft, play: tictactoe, data: {runs: [adapted]}, sft: {learning_rate: 0.01, batch_size: 4}}
+  - {name: weigh, type: glow, play: tictactoe, data: {runs: [PATH]}, glow: {learning_rate: 0.01, batch_size: 4}}
+resources: {micro_batch_size: 4, threads: 1}
+"""
+
+
+def test_the_recorded_play_of_a_run_with_adapters_is_learned_by_its_name_and_by_its_path(folder):
+    adapters = rewarded(SPEC).replace("./model,", "./model, lora: {rank: 4, alpha: 8},")
+    first = here(folder, adapters.replace("name: real", "name: adapted"))
+    spec = RECORDED.replace("PATH", f"./{first.run.path.relative_to(folder)}")
+    second = here(folder, spec)
+    assert second.exit_code == 0
+    taught = sum(1 for _ in read_index(first.run))
+    lines = metrics(second.run)
+    assert {line["stage"] for line in lines} == {"imitate", "weigh"}
+    assert [line["stage"] for line in lines].count("imitate") == -(-taught // 4)
+    prints = [stage.data_prints[0] for stage in second.run.plan.stages]
+    assert prints[0].sha256 == prints[1].sha256 is not None
+    assert moved(load(second.run.stages / "imitate"), load(second.run.stages / "weigh")) > 0
+    (first.run.path / "report.html").write_text("made again")  # what else a run writes is not what it played
+    with pytest.raises(UsageError, match="there is no unfinished run"):
+        here(folder, spec, mode="resume")
+
+
+def test_recorded_play_that_is_not_there_is_named(folder):
+    with pytest.raises(MachineError, match=r"no finished run `adapters` in .*runs") as raised:
+        here(folder, RECORDED.replace("adapted", "adapters").replace("PATH", "runs/gone"))
+    assert "no run directory" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,7 @@ def test_a_changed_spec_is_refused_with_what_changed(tmp_path, run):
     assert "learning_rate: 0.001 -> 0.5" in text
     assert "high: 3 -> 4" in text
     assert "--fresh" in text
+    assert "spec_hash" not in text
 
 
 def test_there_is_nothing_to_resume_where_nothing_waits(tmp_path):

@@ -10,7 +10,10 @@ from gift_dsl.spec.models.fields import Count, Positive, Probability, Strict, Te
 class FromRun(Strict):
     """A checkpoint of an earlier run."""
 
-    run: Annotated[Text, Field(description="Run directory, or its name below `output.dir`.")]
+    run: Annotated[
+        Text,
+        Field(description="Run directory, from the spec's folder or `output.dir`; or a name: its newest finished run."),
+    ]
     step: Annotated[
         Count | Literal["final", "best"],
         Field(description="Which checkpoint: a step, the last one, or the one with the best dev probe."),

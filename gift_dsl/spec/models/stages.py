@@ -72,7 +72,10 @@ class ScriptedDataSpec(Strict):
 class DataSpec(Strict):
     """Where supervised episodes come from: exactly one of `runs`, `scripted` and `files`."""
 
-    runs: Annotated[list[Text] | None, Field(min_length=1, description="Recorded play of earlier runs.")] = None
+    runs: Annotated[
+        list[Text] | None,
+        Field(min_length=1, description="Recorded play of earlier runs, named as `model.from_run.run` names one."),
+    ] = None
     scripted: Annotated[ScriptedDataSpec | None, Field(description="Play made by scripted players.")] = None
     files: Annotated[list[Text] | None, Field(min_length=1, description="Files of recorded episodes (JSON lines).")] = (
         None
