@@ -4,7 +4,7 @@
 The tokenizer knows whole words and nothing else, so a turn takes few tokens and the model need not learn to spell.
 Its chat template adds one token: what ends an assistant's turn. The model has Llama's layout (RMSNorm, rotary
 positions, SwiGLU) with tied embeddings. Qwen2's differs by three biases, but transformers opens every tokenizer
-beside a Qwen2 model as Qwen's own, whatever its files say.
+beside a Qwen2 model as Qwen's own, whatever its files say (docs/adr/0008).
 """
 
 from __future__ import annotations

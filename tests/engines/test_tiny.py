@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -52,6 +54,20 @@ def bytes_of(folder):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return build_tiny(plan_of(), tmp_path_factory.mktemp("tiny") / "model")
+
+
+def test_transformers_still_opens_every_tokenizer_beside_a_qwen2_model_as_qwens_own(small, tmp_path):
+    """Why the layout is Llama's, docs/adr/0008: when this fails, the page can be thought over."""
+    text = "3 + 4 ?"
+    ours = AutoTokenizer.from_pretrained(small)
+    assert ours.decode(ours(text)["input_ids"]) == text
+    folder = tmp_path / "qwen2"
+    shutil.copytree(small, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
+    theirs = AutoTokenizer.from_pretrained(folder)
+    assert type(theirs).__name__ == "Qwen2Tokenizer"
+    assert theirs(text)["input_ids"] != ours(text)["input_ids"]
 
 
 @pytest.fixture(scope="module")
