@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,12 @@ _OFFLINE: Final = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLIN
 _HUB_TIMEOUT_S: Final = 5.0
 _ABSENT: Final = "not on this machine"
 _WEIGHTS: Final = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_ROWS: Final = (
+    ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".md", ".yaml", ".gz", ".zst", ".xz", ".zip",
+)  # fmt: skip
+"""Ends of the files of a dataset in the hub's layout, its card included, which names configurations and splits."""
+MAX_FILES: Final = 20_000
+"""Entries of a folder that are looked at: who names `/usr` has mistyped a path, and is to be told so in time."""
 
 
 def is_local(source: str) -> bool:
@@ -29,10 +35,12 @@ def is_local(source: str) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    """The digest of a file's bytes, as many as it says it has: what the system makes up while it is read has no end."""
+    digest, left = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file:
-        while block := file.read(_CHUNK):
+        while left > 0 and (block := file.read(min(_CHUNK, left))):
             digest.update(block)
+            left -= len(block)
     return digest.hexdigest()
 
 
@@ -44,29 +52,56 @@ def _blob_sha256(path: Path) -> str:
     return name if named else _sha256(target)
 
 
-def _files(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _files(root: Path, suffixes: tuple[str, ...], *, deep: bool) -> Sequence[Path]:
+    """A file, or those of a folder in order, without hidden ones.
+
+    Raises:
+        MachineError: the folder holds more than `MAX_FILES` entries.
+        OSError: as the system raises it.
+    """
     if root.is_file():
-        yield root
-        return
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.is_file() and not hidden and (not suffixes or path.name.endswith(suffixes)):
-            yield path
+        return [root]
+    found: list[Path] = []
+    for number, entry in enumerate(_entries(root, deep=deep)):
+        if number == MAX_FILES:
+            raise MachineError(f"{root} holds more than {MAX_FILES:,} files; name the folder of what is meant")
+        if (not suffixes or entry.name.endswith(suffixes)) and entry.is_file():
+            found.append(Path(entry.path))
+    return sorted(found)
 
 
-def fingerprint(root: Path, suffixes: tuple[str, ...] = ()) -> str | None:
+def _entries(folder: Path, *, deep: bool) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds and, if asked, the folders in it; neither hidden things nor links to folders are entered."""
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    yield entry
+                    if deep and entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+
+
+def fingerprint(root: Path, suffixes: tuple[str, ...] = (), *, deep: bool = True) -> str | None:
     """One digest for a file or folder: of the names and digests of its files; None when there are none.
 
     Args:
         root: a file, or a folder that is searched to its end; hidden files are left out.
         suffixes: only files that end so; all when empty.
+        deep: whether the folders in a folder are searched too.
+
+    Raises:
+        MachineError: a file cannot be read, or there are more than `MAX_FILES` of them.
     """
-    digest, found = hashlib.sha256(), False
-    for path in _files(root, suffixes):
-        name = path.name if root.is_file() else path.relative_to(root).as_posix()
-        digest.update(f"{name}\0{_blob_sha256(path)}\n".encode())
-        found = True
-    return digest.hexdigest() if found else None
+    digest, path = hashlib.sha256(), root
+    try:
+        files: Sequence[Path] = _files(root, suffixes, deep=deep) if root.exists() else ()
+        for path in files:
+            name = path.name if root.is_file() else path.relative_to(root).as_posix()
+            digest.update(f"{name}\0{_blob_sha256(path)}\n".encode())
+    except OSError as error:
+        raise MachineError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest() if files else None
 
 
 def hub_snapshot(kind: Literal["model", "dataset"], name: str, revision: str | None) -> Path | None:
@@ -83,14 +118,19 @@ def hub_snapshot(kind: Literal["model", "dataset"], name: str, revision: str | N
 
 
 def _print(label: str, kind: Literal["model", "dataset"], source: str, revision: str | None, folder: Path) -> FilePrint:
-    suffixes = _WEIGHTS if kind == "model" else ()
-    if is_local(source):
-        root = folder / Path(source).expanduser()
-        digest = fingerprint(root, suffixes) if root.exists() else None
-        return FilePrint(label, digest, None if digest else f"{source} does not exist or is empty")
-    snapshot = hub_snapshot(kind, source, revision)
-    digest = fingerprint(snapshot, suffixes) if snapshot is not None else None
-    return FilePrint(label, digest, None if digest else _ABSENT)
+    local = is_local(source)
+    root = folder / Path(source).expanduser() if local else hub_snapshot(kind, source, revision)
+    absent = f"{source} does not exist or is empty" if local else _ABSENT
+    try:
+        digest = None if root is None else _digest(kind, root)
+    except MachineError as error:
+        return FilePrint(label, None, str(error))
+    return FilePrint(label, digest, None if digest else absent)
+
+
+def _digest(kind: Literal["model", "dataset"], root: Path) -> str | None:
+    """Of the files that a reader of this kind opens: a model lies in one folder, a dataset in several."""
+    return fingerprint(root, _ROWS) if kind == "dataset" else fingerprint(root, _WEIGHTS, deep=False)
 
 
 def fingerprint_dataset(source: str, name: str | None, revision: str | None, folder: Path) -> FilePrint:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pytest
 
-from gift_dsl import api
+from gift_dsl import api, data
 from gift_dsl.data import (
     fingerprint,
     fingerprint_dataset,
@@ -100,3 +101,41 @@ def test_own_word_pairs_need_no_file():
     own = "games.spy.pairs=[{first: sun, second: moon}]"
     (plan,) = api.check_spec("-", BASE, sets=[own]).plans()
     assert plan.game("spy").data is None
+
+
+@pytest.mark.parametrize("source", ["/proc", "/usr", "/dev", "/proc/self/mem"])
+def test_a_source_that_is_no_dataset_is_answered_soon_and_without_a_crash(source, tmp_path):
+    before = time.process_time()
+    found = fingerprint_dataset(source, None, None, tmp_path)
+    assert found.sha256 is None or source == "/proc/self/mem"
+    assert time.process_time() - before < 5
+
+
+def test_a_folder_of_everything_is_no_dataset(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MAX_FILES", 10)
+    for number in range(10):
+        (tmp_path / f"{number}.jsonl").write_text("{}")
+    assert fingerprint_dataset(str(tmp_path), None, None, tmp_path).sha256 is not None
+    (tmp_path / "x").mkdir()
+    assert "holds more than 10 files" in str(fingerprint_dataset(str(tmp_path), None, None, tmp_path).reason)
+
+
+def test_only_what_a_reader_opens_is_part_of_a_fingerprint(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "train.jsonl").write_text("{}")
+    before = [
+        fingerprint_dataset(str(tmp_path), None, None, tmp_path),
+        fingerprint_model(str(tmp_path), None, tmp_path),
+    ]
+    (tmp_path / "movie.mp4").write_text("x")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "log.out").write_text("x")
+    after = [fingerprint_dataset(str(tmp_path), None, None, tmp_path), fingerprint_model(str(tmp_path), None, tmp_path)]
+    assert after == before
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    found = fingerprint_dataset("./" + "x" * 300, None, None, tmp_path)
+    assert found.sha256 is None
+    assert "File name too long" in str(found.reason)
+    assert "xxx" in str(found.reason)
