@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from gift_dsl.artifacts.lock import Machine, accelerators, differences, make_loc
 from gift_dsl.artifacts.status import Status
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import Plan, plan_hash, to_json
-from gift_dsl.run.models import stage_model
+from gift_dsl.run.models import drop_model
 from gift_dsl.run.request import FINAL, RunRequest, Tell
 
 
@@ -32,8 +31,8 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(processes, threads, *accelerators())
 
 
-def find_run(request: RunRequest, tell: Tell) -> RunDirectory | None:
-    """The run to go on with, or None for a new one.
+def find_run(request: RunRequest) -> RunDirectory | None:
+    """The run to go on with, or None for a new one. It is not touched yet: `take_up` does that.
 
     Raises:
         UsageError: an unfinished run of the plan waits and neither `resume` nor `fresh` was said, or none waits.
@@ -49,10 +48,10 @@ def find_run(request: RunRequest, tell: Tell) -> RunDirectory | None:
     if request.mode == "new":
         return _refuse_a_second(same[-1].path, same[-1].holder()) if same else None
     if same:
-        return _resumed(same[-1], request, tell)
+        return same[-1]
     longer = next((run for run in reversed(runs) if _only_longer(run.plan, plan)), None)
     if longer is not None:
-        return _stretched(longer, request, tell)
+        return longer
     if waiting:
         listed = "".join(f"\n  {line}" for line in _changes(to_json(waiting[-1].plan), to_json(plan)))
         raise MachineError(
@@ -69,17 +68,20 @@ def _refuse_a_second(path: Path, writer: Holder | None) -> NoReturn:
     )
 
 
-def _stretched(run: RunDirectory, request: RunRequest, tell: Tell) -> RunDirectory:
-    """The run with a plan of more steps."""
-    with run.hold():
-        _reopen(run, request.plan)
-    tell(f"{run.path} goes on for more steps than it was planned for")
-    return _resumed(run, request, tell)
+def take_up(run: RunDirectory, request: RunRequest, tell: Tell) -> None:
+    """Give a run today's plan, spec and lock; what else differs from the session before is named.
 
+    Whoever is killed in between has a run that goes on: with the old plan, or with this one.
 
-def _resumed(run: RunDirectory, request: RunRequest, tell: Tell) -> RunDirectory:
-    """The run with today's plan, spec and lock; what else differs from the session before is named."""
+    Args:
+        run: that `find_run` found; this process holds it, and the machine is ready.
+        request: what is run from now on.
+        tell: says what changed.
+    """
     plan, before = request.plan, run.lock
+    if plan_hash(run.plan) != plan_hash(plan):
+        _reopen(run, plan)
+        tell(f"{run.path} goes on for more steps than it was planned for")
     machine = machine_of(plan)
     if int(before["processes"]) == machine.processes:
         machine = replace(machine, threads=int(before["threads"]))  # other numbers of them round differently
@@ -87,11 +89,9 @@ def _resumed(run: RunDirectory, request: RunRequest, tell: Tell) -> RunDirectory
     for difference in differences(before, lock):
         if not difference.key.startswith(("gift.", "plan_hash", "spec_hash")):
             tell(f"not as in the session before: {difference}")
-    with run.hold():
-        kept = run.renew(plan, written=request.written, resolved=request.resolved, lock=lock)
+    kept = run.renew(plan, written=request.written, resolved=request.resolved, lock=lock)
     if kept is not None:
         tell(f"spec, plan and lock of the session before are kept in {kept}")
-    return run
 
 
 def _only_longer(old: Plan, new: Plan) -> bool:
@@ -113,12 +113,12 @@ def _reopen(run: RunDirectory, plan: Plan) -> None:
     """The last stage of a finished run goes on: what was measured at its end is measured again.
 
     Before the plan is replaced, so that whoever is killed in between has a run that is not done, and not one that is
-    done with a plan of more steps.
+    done with a plan of more steps. The next resume does it again, or ends the stage again from its last checkpoint.
     """
     last = plan.stages[-1].name
     if run.status.state == "done":
         run.set_status(Status("stopped", last, reason="it was planned for fewer steps"))
-    shutil.rmtree(stage_model(run, last), ignore_errors=True)
+    drop_model(run, last)
     measured = (run.evaluation / f"{name}.json" for name in (f"{last}-after", FINAL, "benchmarks"))
     for path in (*measured, run.summary, run.manifest):
         path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import cut_after
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.plan import Plan
-from gift_dsl.run.choose import find_run, machine_of, output_folder
+from gift_dsl.run.choose import find_run, machine_of, output_folder, take_up
 from gift_dsl.run.given import GivenRanks, given_processes, is_given
 from gift_dsl.run.models import stage_model
 from gift_dsl.run.preflight import check_machine, fill_prints
@@ -70,13 +70,15 @@ def _lead(request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
     _check_launcher(request.plan)
     plan = fill_prints(request.plan)
     request = replace(request, plan=plan)
-    run = find_run(request, tell)
+    found = run = find_run(request)
     check_machine(plan, request.find_key, request.disk_gib if run is None else None)
     if run is None:
         lock = make_lock(plan, machine_of(plan))
         run = create_run(output_folder(plan), plan, written=request.written, resolved=request.resolved, lock=lock)
     tell(f"run: {run.path}")
     with run.hold():
+        if found is not None:
+            take_up(run, request, tell)
         return _drive(run, request, tell, crew)
 
 

@@ -122,6 +122,16 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
+def drop_model(run: RunDirectory, stage: str) -> None:
+    """Forget what a stage handed on; it is whole or not there, whoever is killed in between."""
+    folder = stage_model(run, stage)
+    draft = folder.with_name(f".{stage}")
+    shutil.rmtree(draft, ignore_errors=True)
+    if folder.is_dir():
+        folder.rename(draft)
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def hand_on(run: RunDirectory, stage: str, model: Any, tokenizer: Any) -> Path:
     """Save the model of a finished stage, adapters merged; whole or not there."""
     from gift_dsl.engines.frozen import frozen_copy
