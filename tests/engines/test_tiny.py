@@ -57,8 +57,11 @@ def small(tmp_path_factory):
 
 
 def test_transformers_still_opens_every_tokenizer_beside_a_qwen2_model_as_qwens_own(small, tmp_path):
-    """Why the layout is Llama's, docs/adr/0008: when this fails, the page can be thought over."""
-    text = "3 + 4 ?"
+    """Why the layout is Llama's, docs/adr/0008: when this fails, the page can be thought over.
+
+    Words of several signs: those of one are in its alphabet, too.
+    """
+    text = "6 + 6 ? <answer> 12 </answer>"
     ours = AutoTokenizer.from_pretrained(small)
     assert ours.decode(ours(text)["input_ids"]) == text
     folder = tmp_path / "qwen2"
