@@ -34,6 +34,7 @@ KEBAB = re.compile(r"[a-z]+(-[a-z0-9]+)+")
 
 # Their cause is a file or a byte that an example cannot hold; tests of the reader and golden files show them.
 NOT_RUN = {
+    "best-not-kept",
     "extends-depth",
     "file-missing",
     "file-not-regular",

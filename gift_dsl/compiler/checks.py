@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from gift_dsl.compiler import (
+    addresses,
     batch,
     budget,
     choices,
@@ -16,10 +17,14 @@ from gift_dsl.compiler import (
     keys,
     measured,
     model,
+    names,
+    other_runs,
     pins,
     prompts,
     references,
+    sampling,
     seats,
+    snapshots,
     unused,
 )
 from gift_dsl.compiler.context import Context
@@ -34,6 +39,11 @@ SHAPE_PASSES: Final[tuple[Pass, ...]] = (
     seats.check,
     prompts.check,
     keys.check,
+    addresses.check,
+    names.check,
+    other_runs.check,
+    sampling.check,
+    snapshots.check,
     evaluation.check,
     measured.check,
     model.check,

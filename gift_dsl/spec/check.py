@@ -145,6 +145,9 @@ def _is_key(part: str) -> bool:
     return part.replace("_", "").isalnum() and part not in ("str", "int", "float", "bool")
 
 
+_BELONGS: Final = " belongs to "
+
+
 def _unknown_key(check: _Checker, path: Path) -> None:
     holder, key = path[:-1], str(path[-1])
     place = check.place(holder)
@@ -156,7 +159,12 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     options = tuple(option for option in options if option != key)
     hint = did_you_mean(key, options) or f"there are: {', '.join(f'`{option}`' for option in options)}"
     elsewhere = [] if suggest(key, options) else _lives_at(key)
-    if elsewhere:
+    below = None if suggest(key, options) or place is None else _lives_below(key, place)
+    if below is not None:
+        value = check.tree.at(path)
+        shown = value.raw if value is not None and value.kind in ("int", "float", "bool") else "..."
+        hint = f"`{key}`{_BELONGS}`{below}`: write `{below}: {{{key}: {shown}}}`"
+    elif elsewhere:
         hint = f"`{key}` belongs to " + " or ".join(f"`{name}`" for name in elsewhere[:3])
     message = f"unknown key `{key}` in {_where(holder, place)}"
     check.add("unknown-key", message, path, hint)
@@ -229,6 +237,17 @@ def _other_variant(check: _Checker, place: Place, path: Path) -> bool:
     return True
 
 
+def _lives_below(key: str, place: Place) -> str | None:
+    """The section of a map that has a key which was written beside it: `steps` of a stage belongs to `until`."""
+    for name, annotation in hints(place.model).items() if place.model is not None else ():
+        if any(
+            is_model(bare := unwrap(member)[0]) and key in bare.model_fields
+            for member in members(unwrap(annotation)[0])
+        ):
+            return name
+    return None
+
+
 def _lives_at(key: str, model: type[Strict] = Spec, prefix: str = "", depth: int = 3) -> list[str]:
     """Dotted names of the places that have this key: top-level sections and what stands in them."""
     found = [f"{prefix}{key}"] if prefix and key in model.model_fields else []
@@ -279,6 +298,9 @@ def _wrong_type(check: _Checker, path: Path) -> None:
         near = did_you_mean(node.text, words) if suggest(node.text, words) else f"it is {wanted}"
         check.add("unknown-value", f"`{dotted(path)}` cannot be {show(node)}", path, near)
         return
+    if path[-1] == "play" and node.kind == "list":
+        names = ", ".join(item.text or "..." for item in node.items)
+        hint = f"write {{all_of: [{names}]}} to play all in one trajectory, or {{any_of: [{names}]}} for one of them"
     if path == ("gift",) and node.kind == "int":
         hint = "this is a spec of another version of the language; this gift reads version 1"
     check.add("wrong-type", f"`{dotted(path)}` must be {wanted}, but this is {show(node)}", path, hint)
@@ -380,12 +402,15 @@ def _bad_tag(check: _Checker, path: Path) -> None:
 
 
 def tidy(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """`steps` missing beside an unknown `step` is one mistake: the missing key goes where the hint supposes it."""
+    """`steps` missing beside an unknown `step` is one mistake: the missing key goes where the hint supposes it.
+
+    So is `until` missing beside `steps`, which belongs to it.
+    """
     findings = list(found)
     hinted = {
         (item.path.rpartition(".")[0], word)
         for item in findings
-        if item.code == "unknown-key" and item.hint and item.hint.startswith("did you mean")
+        if item.code == "unknown-key" and item.hint and (item.hint.startswith("did you mean") or _BELONGS in item.hint)
         for word in item.hint.replace("`", " ").replace("?", " ").replace(",", " ").split()
     }
     hinted |= {(holder, "play") for holder, word in hinted if word in COMPOSITION_WORDS.values()}

@@ -507,6 +507,13 @@ _NAMES: Final[Mapping[str, Code]] = {
         "  - {name: play, type: grpo, play: ttt, until: {steps: 10}}",
         "Give each its own name.",
     ),
+    "reserved-name": Code(
+        "error",
+        "A stage is called `start`, `best` or `final`. A run keeps models under these names beside those that its "
+        "stages hand on, and `from_run`, `--checkpoint` and results mean those.",
+        "stages: [{name: start, type: grpo, play: ttt, until: {steps: 10}}]",
+        "Give the stage another name.",
+    ),
     "not-a-game": Code(
         "error",
         "The name of a composition stands where a game is played by itself: in `games` of the probe or of the final "
@@ -697,6 +704,29 @@ _MEANING: Final[Mapping[str, Code]] = {
         "evaluation: {history: none}",
         "Write `history: full`, or leave the game to a spec of its own.",
     ),
+    "evaluation-sampling": Code(
+        "warning",
+        "`rollout` was given another token limit or temperature, and evaluation has its own, which were left at their "
+        "defaults: prompts of evaluation then name another limit than those of training, and answers may be longer "
+        "than any that was trained. Nothing is said where benchmarks are asked, which share that sampling.",
+        "rollout: {max_tokens_per_turn: 20}\nevaluation: {final: {rounds: 100}}",
+        "Write `evaluation.sampling`: the values of training, or the defaults if they are meant.",
+    ),
+    "snapshot-never-taken": Code(
+        "warning",
+        "A snapshot opponent takes its snapshots at intervals longer than every stage. Steps are counted within a "
+        "stage, so none is ever taken, and whoever plays before the first one plays to the end.",
+        "opponents: {past: {type: snapshot, every: 50}}\ngames: {ttt: {type: tictactoe, opponents: past}}",
+        "Write an `every` that a stage reaches.",
+    ),
+    "best-not-kept": Code(
+        "warning",
+        "`from_run` asks for the best model of a run whose plan, which is on this machine, has no probe to find it by, "
+        "or does not name `best` among the checkpoints of its final evaluation.",
+        "model: {from_run: {run: runs/warmup/1a2b3c4d-1, step: best}}",
+        "Start from `final`, or from a step that the run kept.",
+        run=False,
+    ),
     "no-effect": Code(
         "warning",
         "A key was written whose value changes nothing beside the others.",
@@ -762,6 +792,14 @@ _MEANING: Final[Mapping[str, Code]] = {
         "A model or dataset of the hub is named without a commit; it may be another one tomorrow.",
         "model: {source: Qwen/Qwen2.5-0.5B-Instruct}",
         "Add `revision` with a commit.",
+    ),
+    "url-without-path": Code(
+        "warning",
+        "The address of an endpoint ends with its host. `/chat/completions` is put after it as it is, and most "
+        "OpenAI-compatible servers (vLLM, OpenAI, OpenRouter) answer below `/v1` or `/api/v1`.",
+        "opponents: {m: {type: openai, base_url: 'http://localhost:8000', model: m}}\n"
+        "games: {ttt: {type: tictactoe, opponents: m}}",
+        "Write the path, e.g. http://localhost:8000/v1.",
     ),
     "limit-without-price": Code(
         "error",
