@@ -24,6 +24,8 @@ KNOWN_KEY_HOSTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "ANTHROPIC_API_KEY": frozenset({"api.anthropic.com"}),
         "CEREBRAS_API_KEY": frozenset({"api.cerebras.ai"}),
+        "AWS_SECRET_ACCESS_KEY": frozenset({"amazonaws.com"}),  # it signs requests there, and is never sent at all
+        "AWS_SESSION_TOKEN": frozenset({"amazonaws.com"}),
         "COHERE_API_KEY": frozenset({"api.cohere.ai", "api.cohere.com"}),
         "CO_API_KEY": frozenset({"api.cohere.ai", "api.cohere.com"}),
         "DASHSCOPE_API_KEY": frozenset(
@@ -33,6 +35,8 @@ KNOWN_KEY_HOSTS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "DEEPSEEK_API_KEY": frozenset({"api.deepseek.com"}),
         "FIREWORKS_API_KEY": frozenset({"api.fireworks.ai"}),
         "GEMINI_API_KEY": frozenset({"generativelanguage.googleapis.com"}),
+        "GH_TOKEN": frozenset({"api.github.com", "models.github.ai"}),
+        "GITHUB_TOKEN": frozenset({"api.github.com", "models.github.ai"}),
         "GOOGLE_API_KEY": frozenset({"generativelanguage.googleapis.com"}),
         "GROQ_API_KEY": frozenset({"api.groq.com"}),
         "HF_TOKEN": frozenset({"huggingface.co", "router.huggingface.co"}),

@@ -55,6 +55,7 @@ _BOUNDS: Final = {
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
 }
+_KEY_NAME: Final = "api_key_env"
 _OF_KEYS: Final = frozenset({"unknown-key", "bad-params"})
 
 
@@ -78,9 +79,16 @@ class _Checker:
         """A finding at a value, at the map that lacks a key, or at the key itself where the code is of keys."""
         node = self.tree.at(path)
         span = self.tree.key_span_of(path) if code in _OF_KEYS else self.tree.span_of(path)
+        secret = path[-1:] == (_KEY_NAME,) and node is not None and code not in _OF_KEYS
+        if secret and node is not None:
+            # what stands where the NAME of a key belongs may be the key
+            message, hint = (
+                message.replace(show(node), "the value that stands here"),
+                hint and _PATTERN_WORDS[_KEY_NAME][1],
+            )
         if node is not None and node.origin is not None:
             notes = (*notes, Note("the value comes from here", node.origin))
-        self.found.append(Diagnostic(code, message, span, "error", hint, dotted(path), tuple(notes)))
+        self.found.append(Diagnostic(code, message, span, "error", hint, dotted(path), tuple(notes), secret))
 
     def annotation(self, path: Path) -> Any:
         """The annotation of the field at a path, or None."""

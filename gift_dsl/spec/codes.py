@@ -474,8 +474,8 @@ _SHAPE: Final[Mapping[str, Code]] = {
     ),
     "secret-in-spec": Code(
         "error",
-        "A value looks like a key or a password. A spec is committed, shared and hashed, and its errors end up in "
-        "logs, where the value is masked.",
+        "A value looks like a key or a password, or an address holds one. A spec is committed, shared and hashed, and "
+        "its errors end up in logs, where the value is masked.",
         "description: hf_ABCDEFGHIJKLMNOPQRSTUVWX",
         "Revoke it if it was shared; keep it in an environment variable and name that: `api_key_env: NAME`.",
     ),
@@ -817,6 +817,23 @@ _MEANING: Final[Mapping[str, Code]] = {
     ),
 }
 
+_ENDPOINTS: Final[Mapping[str, Code]] = {
+    "key-without-encryption": Code(
+        "error",
+        "A well-known key would go over http://, where anybody on the way can read it. A run refuses that, too.",
+        "opponents: {m: {type: openai, base_url: http://api.openai.com/v1, model: m, api_key_env: OPENAI_API_KEY}}",
+        "Write https://.",
+    ),
+    "owned-key": Code(
+        "error",
+        "`extra_body` of an opponent gives a field of the request that the opponent's own fields give, or gift does: "
+        "`model`, `messages`, `temperature`, `top_p`, `max_tokens`, `seed`, `stream`, and `enable_thinking` beside "
+        "`thinking`. These are locked with the plan, and the body's would win without a word.",
+        "opponents: {m: {type: openai, base_url: http://localhost/v1, model: m, extra_body: {temperature: 2}}}",
+        "Write it beside `extra_body`.",
+    ),
+}
+
 _TEMPLATES: Final[Mapping[str, Code]] = {
     "template-syntax": Code(
         "error",
@@ -848,6 +865,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "Names": _NAMES,
         "Seats and players": _SEATS,
         "Meaning": _MEANING,
+        "Endpoints": _ENDPOINTS,
         "Prompt templates": _TEMPLATES,
     }
 )

@@ -27,6 +27,7 @@ _KEY: Final = re.compile(
             r"(?:AKIA|ASIA)[A-Z0-9]{12,}",  # AWS
             r"AIza[A-Za-z0-9_-]{30,}",  # Google
             r"xox[a-z]-[A-Za-z0-9-]{10,}",  # Slack
+            r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY",  # PEM
             r"nvapi-[A-Za-z0-9_-]{16,}",
             r"eyJ[A-Za-z0-9_-]{10,400}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON web token
         )

@@ -91,6 +91,13 @@ API = (
 
 ENDPOINTS = [
     ([API, "opponents.api.api_key_env=OPENAI_API_KEY"], "key-at-foreign-host", "belongs to api.openai.com"),
+    (
+        [API, "opponents.api.base_url='https://openrouter.ai/v1?token=0123456789'"],
+        "secret-in-spec",
+        "holds a secret: `token`",
+    ),
+    ([API, "opponents.api.base_url='http://openrouter.ai/v1'"], "key-without-encryption", "OPENROUTER_API_KEY"),
+    ([API, "opponents.api.extra_body={top_p: 0.1}"], "owned-key", "the field `top_p` of the opponent"),
     ([API, "limits.opponent_usd=5"], "limit-without-price", "`api` has no price"),
     ([API, "opponents.api.base_url='https://user@openrouter.ai/v1'"], "secret-in-spec", "user name or password"),
     (
