@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from gift_dsl.evaluate.harness import Share
 
 _TASK_SCHEMA: Final = "gift-benchmark/1"
+_OF_GRADING: Final = ("scorings", "judge", "order", "references", "limit")
+"""Parts of a protocol that no answer depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,17 @@ class _Job:
     own: _Own | None = None
     loaded: Any = None
 
+    @property
+    def asked(self) -> str:
+        """Names its answers, which another judge may be shown, too."""
+        return self.key if self.own is None else self.own.name
+
+    @property
+    def _answers_digest(self) -> str:
+        """Of all that an answer depends on besides its prompt: how it is graded, and of how many it is one, is not."""
+        protocol = {name: value for name, value in self.protocol.items() if name not in _OF_GRADING}
+        return _digest(self.asked, protocol, self.request, self.subject)
+
     def read_finished(self) -> dict[str, Any] | None:
         """The result of an earlier evaluation of the same thing."""
         if self.request.output is None:
@@ -199,10 +212,10 @@ class _Job:
         output, share = self.request.output, self.request.share or Share()
         if output is None:
             return await self._run(None, share, on_progress)
-        alone = output / f"answers_{self.key}.jsonl"
+        alone = output / f"answers_{self.asked}.jsonl"
         mine = alone if share.size == 1 else alone.with_suffix(f".{share.rank}.jsonl")
         beside = {alone, *output.glob(f"{alone.stem}.[0-9]*.jsonl")} - {mine}
-        with KeptAnswers(mine, self.digest, sorted(beside)) as kept:
+        with KeptAnswers(mine, self._answers_digest, sorted(beside)) as kept:
             result = await self._run(kept, share, on_progress)
         return result
 
@@ -275,6 +288,7 @@ class _Own:
         )
         return OwnTask(
             name=self.key,
+            asked=self.name,
             metric=self.metric,
             rows=as_rows(self.items),
             prompt=self._prompt,
@@ -324,8 +338,8 @@ def _builtin_job(benchmark: JsonMap, request: BenchmarksRequest, subject: Subjec
 
     task, data_dir = str(benchmark["task"]), _data_dir(benchmark, request)
     read = None if data_dir is None else partial(read_split, task, data_dir)
+    harness.check_asked(task, subject)
     loaded = harness.load_builtin([task], benchmark.get("num_fewshot"), read)
-    harness.check_asked(loaded, subject)
     # as lm-eval runs its tasks unless told otherwise; a chat API knows nothing else than chats
     protocol: dict[str, Any] = {
         "kind": f"lm-eval {version('lm-eval')}",

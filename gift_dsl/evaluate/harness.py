@@ -32,7 +32,7 @@ from lm_eval.config.task import TaskConfig
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks import manager as lm_eval_manager
-from lm_eval.tasks._index import TaskIndex
+from lm_eval.tasks._index import Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from gift_dsl.data import hub_within_reach
@@ -66,6 +66,7 @@ class OwnTask:
 
     Attributes:
         name: of the task.
+        asked: of its questions: the same for tasks that differ in who judges the answers.
         metric: name of the score.
         rows: JSON values.
         prompt: the messages for a row.
@@ -76,6 +77,7 @@ class OwnTask:
     """
 
     name: str
+    asked: str
     metric: str
     rows: Sequence[Row]
     prompt: Callable[[Row], tuple[Message, ...]]
@@ -174,18 +176,35 @@ def run_builtin(loaded: Any, run: Run) -> dict[str, Any]:
     return _evaluate(loaded, run)
 
 
-def check_asked(loaded: Any, subject: Subject) -> None:
-    """Refuse what a subject cannot be asked.
+def check_asked(name: str, subject: Subject) -> None:
+    """Refuse what a subject cannot be asked, before any row is read.
+
+    Args:
+        name: of a task, group or tag.
+        subject: who is to be asked.
 
     Raises:
         UsageError: a task needs log-likelihoods, and the subject is a chat API.
     """
-    for name, task in loaded["tasks"].items():
-        if subject.is_chat and task.OUTPUT_TYPE != "generate_until":
+    for task, kind in _output_types(make_manager([name]).task_index, name):
+        if subject.is_chat and kind != "generate_until":
             raise UsageError(
-                f"the lm-eval task `{name}` compares log-likelihoods, and `{subject.name}` is a chat API, which gives "
+                f"the lm-eval task `{task}` compares log-likelihoods, and `{subject.name}` is a chat API, which gives "
                 "none: use a generative task (`mmlu_generative`), or one of our own benchmarks"
             )
+
+
+def _output_types(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
+    """Of every task that a name stands for; one whose file says none generates, which is lm-eval's default."""
+    entry = index.get(name)
+    if entry is None:
+        return
+    config = entry.cfg or {}
+    if entry.kind in (Kind.GROUP, Kind.TAG):
+        for member in _members(config.get("task")) if entry.kind is Kind.GROUP else sorted(entry.tags):
+            yield from _output_types(index, member)
+    else:
+        yield name, str(config.get("output_type", "generate_until"))
 
 
 def compares_scores(loaded: Any) -> bool:
@@ -398,7 +417,8 @@ class _OwnTask(Task):
 
     def construct_requests(self, doc: Row, ctx: str, **options: Any) -> list[Instance]:
         """One request."""
-        metadata = options["metadata"]
+        _, *place = options["metadata"]
+        metadata = (self._own.asked, *place)  # names the question, and with it what is sampled
         arguments = (ctx, self.config.generation_kwargs)
         return [Instance("generate_until", dict(doc), arguments, 0, metadata)]
 

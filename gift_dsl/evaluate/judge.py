@@ -293,7 +293,7 @@ def _check_readable(judge: Judge, unreadable: Sequence[str], total: int) -> None
         shown = " ".join(unreadable[0].split())[:80] or "nothing"
         raise GiftError(
             f"the judge `{judge.name}` gave no verdict in {len(unreadable)} of {total} comparisons so far; expected "
-            f"`A`, `B` or `tie`, found for example: {shown}"
+            f"`A`, `B` or `tie`, found for example: {shown}. The answers and all readable verdicts are kept"
         )
 
 

@@ -144,7 +144,7 @@ def _score_row(result: Mapping[str, Any], name: str, column: str, value: float) 
     items = result["n-samples"].get(name, {}).get("effective", "")
     shares = (str(counts.get("bad_format", 0)), str(counts.get("void", 0))) if counts else ("", "")
     interval = None if ends is None else (100 * ends[0], 100 * ends[1])
-    shown = "ours" if counts and scoring == "none" else scoring
+    shown = "ours" if (counts or name == "avg") and scoring == "none" else scoring
     return (name, metric, shown, _number(100 * value), _ends(interval), str(items), *shares)
 
 

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.data import fingerprint_model
 from gift_dsl.errors import MachineError, UsageError
-from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, leaves
+from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, digest, leaves
 from gift_dsl.play.seats import Seat, model_player
-from gift_dsl.players.make import Services, make_player
+from gift_dsl.players.make import Services, make_chat_settings, make_player
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.choose import output_folder
-from gift_dsl.run.models import find_in_run, find_start
+from gift_dsl.run.models import find_in_run, find_start, opponent_model
 from gift_dsl.run.seating import rows_of
 
 Make = Callable[[Plan, "str | Path", str, "str | None"], "Examinee"]
@@ -246,11 +246,17 @@ def _same_source(one: str, other: str) -> bool:
 
 
 def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
+    from gift_dsl.engines.load import find_source
     from gift_dsl.run.stage import load_opponent
 
     _quieten()
     engine = load_opponent(plan, opponent, find_device())
-    source = str(opponent.params.get("source") or opponent.params.get("from_run"))
+    model = opponent_model(plan, opponent)
+    source = (
+        find_source(model, Path(plan.runtime.folder))
+        if model.from_run is None
+        else str(find_in_run(model, Path(plan.runtime.folder), output_folder(plan)))
+    )
     return replace(model_examinee(opponent.name, source, plan, engine), thinking="off")
 
 
@@ -295,7 +301,9 @@ def _endpoint(opponent: OpponentPlan, sampling: tuple[float, int]) -> Examinee:
 
     params = opponent.params
     source = str(params["model"])
-    return Examinee(opponent.name, "endpoint", source, source, str(params["thinking"]), seat, seat)
+    sent = make_chat_settings({**params, "temperature": temperature, "max_tokens": max_tokens}).body(())
+    identity = digest("gift-endpoint/1", sent)
+    return Examinee(opponent.name, "endpoint", source, identity, str(params["thinking"]), seat, seat)
 
 
 def thinking_of(plan: Plan) -> str:

@@ -50,6 +50,7 @@ def own_task(rows, **changes):
 
     fields = {
         "name": "counting",
+        "asked": "counting",
         "metric": "acc",
         "rows": rows,
         "prompt": lambda row: (Message("system", "Count."), Message("user", f"Say {row['n']}")),

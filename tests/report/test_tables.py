@@ -54,7 +54,7 @@ def test_every_score_stands_with_its_interval_and_its_protocol():
         ("mmlu", "acc", "ours", "50.00", "15.00 – 85.00", "4", "1", "1"),
         ("mmlu", "acc", "gift_v1", "25.00", "", "4", "0", "0"),
         ("commongen", "win_tie", "none", "75.00", "", "", "", ""),
-        ("avg", "avg", "none", "60.00", "40.00 – 80.00", "", "", ""),
+        ("avg", "avg", "ours", "60.00", "40.00 – 80.00", "", "", ""),
     )
     assert table.notes == ("mmlu: kind generative, shots 0, temperature 0.5, templates 01234567",)
     assert "50.00" in to_markdown(table)
