@@ -8,7 +8,7 @@ from gift_dsl import api
 from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.errors import UsageError
 from gift_dsl.games.families import FAMILIES
-from gift_dsl.spec.catalogue import BENCHMARK_NOTES, PRESET_NOTES
+from gift_dsl.spec.catalogue import BENCHMARK_NOTES, OTHER_WORDS, PRESET_NOTES
 from gift_dsl.spec.codes import CODES, SMALLEST
 from gift_dsl.spec.dump import flow
 from gift_dsl.spec.models.algorithm import PRESETS
@@ -31,6 +31,39 @@ def only(query, what):
 def context(*sets):
     checked = api.check_spec("-", SMALLEST, sets=sets, plan=False)
     return checked.runs[0].context if checked.ok else None
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ("snapshot.pick", "opponents.NAME.pick"),
+        ("pool.members[0].weight", "opponents.NAME.members[].weight"),
+        ("grpo.until.steps", "stages[].until.steps"),
+        ("sft.learning_rate", "stages[].sft.learning_rate"),
+        ("sft.epochs", "stages[].epochs"),
+        ("commongen.judge", "evaluation.benchmarks[].judge"),
+        ("whos_the_spy.players", "games.NAME.players"),
+        ("tictactoe.opponents", "games.NAME.opponents"),
+    ],
+)
+def test_a_path_may_begin_with_a_type(query, path):
+    assert [entry["path"] for entry in explained(query, "field")] == [path]
+
+
+@pytest.mark.parametrize("word", OTHER_WORDS)
+def test_common_words_are_taken_for_those_of_the_language(word):
+    assert explained(word) == explained(OTHER_WORDS[word])
+    assert api.explain(word)["query"] == word
+
+
+def test_no_common_word_hides_one_of_the_language():
+    names = {step.key for entry in entries() for step in entry.steps} | {
+        *OPPONENT_TYPES,
+        *STAGE_TYPES,
+        *CODES,
+        *PRESETS,
+    }
+    assert not names & set(OTHER_WORDS)
 
 
 # ── everything has an explanation ──

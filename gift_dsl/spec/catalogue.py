@@ -44,6 +44,20 @@ BENCHMARK_NOTES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+OTHER_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "eval": "evaluation",
+        "lr": "learning_rate",
+        "matrix": "matrix_games",
+        "mixed": "any_of",
+        "nested": "all_of",
+        "spy": "whos_the_spy",
+        "ttt": "tictactoe",
+        "undercover": "whos_the_spy",
+    }
+)
+"""What people and the paper call things, and what the language calls them."""
+
 FILE_KEYS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "extends": "A path or a list of paths, relative to this file and inside the project. Bases are merged from "

@@ -10,6 +10,7 @@ from gift_dsl.errors import UsageError
 from gift_dsl.spec.catalogue import (
     BENCHMARK_NOTES,
     FILE_KEYS,
+    OTHER_WORDS,
     PRESET_NOTES,
     GameType,
     all_game_types,
@@ -49,8 +50,8 @@ def explain(query: str) -> Json:
     """Everything that a word or path of the language means, as the document of `gift explain --json`.
 
     Args:
-        query: a key (`clip_high`), a path (`stages[0].until.steps`), the name of a type, game, composition or preset,
-            a value of an enumeration, or a code.
+        query: a key (`clip_high`), a path (`stages[0].until.steps`, `snapshot.pick`), the name of a type, game,
+            composition or preset, a value of an enumeration, a code, or a common word for one of these.
 
     Returns:
         `entries`, each with `what` it is: `field`, `type`, `game`, `preset`, `code` or `file key`; at least one.
@@ -58,21 +59,33 @@ def explain(query: str) -> Json:
     Raises:
         UsageError: nothing has this name; the message says what was probably meant.
     """
-    tokens = [part for part in re.split(r"[.\[\]]", query) if part not in _SKIPPED]
+    tokens = _from_section([part for part in re.split(r"[.\[\]]", query) if part not in _SKIPPED])
     found = [*_codes(query), *_file_keys(query), *_presets(tokens), *_games(tokens), *_types(tokens)]
     found += _fields(tokens, exact=bool(found)) if tokens else []
     found = found or list(_values(query))
+    if not found and query in OTHER_WORDS:
+        return {**explain(OTHER_WORDS[query]), "query": query}
     if not found:
         hint = did_you_mean(tokens[-1] if tokens else query, _names())
         raise UsageError(f"nothing in the language is called `{query}`" + (f"; {hint}" if hint else ""))
     return {"schema": "gift-explain/1", "query": query, "entries": found}
 
 
+def _from_section(tokens: list[str]) -> list[str]:
+    """A path that begins with a type, `snapshot.pick`, from the section of such types on."""
+    if len(tokens) < 2:
+        return tokens
+    if tokens[0] in all_game_types():  # keys that all games have are no family's
+        return ["games", *tokens[tokens[1] in GameSpec.model_fields :]]
+    place = next((place for place, types in _PLACES.items() if tokens[0] in types), "")
+    return [*filter(None, place.split(".")), *tokens]
+
+
 def _names() -> list[str]:
     """Every word that can be explained."""
     keys = dict.fromkeys(entry.item.name for entry in entries())
     types = (*OPPONENT_TYPES, *STAGE_TYPES, *BENCHMARK_TYPES, *COMPOSITIONS, *all_game_types())
-    return list(dict.fromkeys([*keys, *types, *PRESETS, *CODES, *FILE_KEYS]))
+    return list(dict.fromkeys([*keys, *types, *PRESETS, *CODES, *FILE_KEYS, *OTHER_WORDS]))
 
 
 # ── what is found ──
