@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from jinja2 import TemplateError
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -74,12 +77,12 @@ def load_policy(
     return engine
 
 
-def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int) -> TransformersEngine:
+def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int, revision: str | None = None) -> TransformersEngine:
     """An engine of the same model with new adapters; see `adapt`."""
-    return engine.sibling(adapt(engine.model, lora, seed))
+    return engine.sibling(adapt(engine.model, lora, seed, revision))
 
 
-def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
+def adapt(model: Any, lora: LoraPlan, seed: int, revision: str | None = None) -> Any:
     """The same model with new low-rank adapters, which alone are to be trained (Hu et al. 2022).
 
     They begin as no change at all. The model given has them too, for it is not copied.
@@ -88,6 +91,7 @@ def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
         model: without adapters.
         lora: rank, scale, dropout and layers.
         seed: the same adapters for the same seed.
+        revision: of the model, for whoever loads the adapters.
 
     Raises:
         GiftError: the model has no such layers, or they include the head, which the trainer reads without adapters.
@@ -99,6 +103,7 @@ def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
         lora_dropout=lora.dropout,
         target_modules="all-linear" if targets == ("all-linear",) else list(targets),
         task_type="CAUSAL_LM",
+        revision=revision,
     )
     head = model.get_output_embeddings()
     name = next(name for name, module in model.named_modules() if module is head)
@@ -107,8 +112,7 @@ def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
             f"`model.lora.target_modules: {list(targets)}` names the head: its adapters would not be trained"
         )
     device = model.device
-    with torch.random.fork_rng([] if device.type == "cpu" else [device]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]), _quiet_peft():
         torch.manual_seed(stream(seed, "lora").getrandbits(63))
         try:
             return get_peft_model(model, config)
@@ -117,11 +121,15 @@ def adapt(model: Any, lora: LoraPlan, seed: int) -> Any:
 
 
 def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "cpu") -> Any:
-    """The causal language model with all its weights.
+    """The causal language model with all its weights; a checkpoint's adapters are merged into what they adapt.
 
     Raises:
         MachineError: files or weights are missing, or the attention is not installed.
     """
+    if (base := adapted_by(source)) is not None:
+        whole = load_model(replace(model, revision=base.revision), base.source, device=device)
+        with _quiet_peft():
+            return PeftModel.from_pretrained(whole, source).merge_and_unload().requires_grad_(True)
     auto: Any = AutoModelForCausalLM
     try:
         loaded, report = auto.from_pretrained(
@@ -142,6 +150,39 @@ def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "c
             f"among them {missing[0]}"
         )
     return loaded.to(device)
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What adapters were trained on: a folder or hub id, and its revision."""
+
+    source: str
+    revision: str | None
+
+
+def adapted_by(source: str) -> Base | None:
+    """What the adapters of a checkpoint belong to; None for a folder or hub id of a whole model.
+
+    Raises:
+        MachineError: it is a folder that is not there.
+    """
+    path = Path(source) / "adapter_config.json"
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    name = str(told["base_model_name_or_path"])
+    places = [Path(name), *(above / "stages" / Path(name).name for above in Path(source).absolute().parents)]
+    found = next((place for place in places if (place / "config.json").is_file()), None)  # a run may have been moved
+    if found is None and (is_local(name) or Path(name).is_absolute()):
+        raise MachineError(f"{source} holds adapters of {name}, which does not exist")
+    return Base(name if found is None else str(found), told.get("revision"))
 
 
 def load_tokenizer(model: ModelPlan, source: str) -> Any:
@@ -224,6 +265,8 @@ def make_codec(tokenizer: Any, *, thinking: bool = False, end_ids: Sequence[int]
 
 def _declared_ends(model: ModelPlan, source: str) -> list[int]:
     """What the checkpoint says ends a text: all that is read of its generation_config."""
+    if (base := adapted_by(source)) is not None:
+        return _declared_ends(replace(model, revision=base.revision), base.source)
     kinds: tuple[Any, ...] = (GenerationConfig, AutoConfig)
     for kind in kinds:
         try:

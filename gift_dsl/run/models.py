@@ -77,7 +77,7 @@ def opponent_model(plan: Plan, opponent: OpponentPlan) -> ModelPlan:
 
 
 def find_in_run(model: ModelPlan, folder: Path, output: Path) -> Path:
-    """The model of another run: what its last stage handed on, or a checkpoint of it.
+    """The model of another run: what its last stage handed on, or a checkpoint of it, which may hold adapters alone.
 
     Args:
         model: with `from_run`, as `find_named` reads it.
@@ -107,14 +107,8 @@ def find_in_run(model: ModelPlan, folder: Path, output: Path) -> Path:
         for folder in sorted((run.checkpoints / stage).glob("checkpoint-*"), key=number_of):
             found = check(folder)
             if isinstance(found, Checkpoint) and found.state.get("step") == model.from_step:
-                return _whole(folder)
+                return folder
     raise MachineError(f"the run {run.path} kept no checkpoint of step {model.from_step}")
-
-
-def _whole(folder: Path) -> Path:
-    if is_adapter(folder):
-        raise MachineError(f"{folder} holds adapters and no whole model; start from `final` or `best`")
-    return folder
 
 
 def is_adapter(folder: Path) -> bool:

@@ -210,7 +210,12 @@ class _Stage:
             model = replace(model, weights="bf16")
         thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))
         engine = load_policy(model, source, device=self.session.state.device, thinking=thinking)
-        return engine if model.lora is None else adapted(engine, model.lora, self.plan.seed)
+        return engine if model.lora is None else adapted(engine, model.lora, self.plan.seed, self._revision)
+
+    @property
+    def _revision(self) -> str | None:
+        """Of the model on the hub that the stage starts from."""
+        return None if self.index else self.plan.model.revision
 
     def _spread(self, source: str) -> Spread:
         """What processes share. Where none has all of it, it is loaded on the CPU: each device takes its part."""
@@ -218,7 +223,7 @@ class _Stage:
         if needs_copy(self.plan):
             trained = load_model(self.plan.model, source)
             if self.plan.model.lora is not None:
-                trained = adapt(trained, self.plan.model.lora, self.plan.seed)
+                trained = adapt(trained, self.plan.model.lora, self.plan.seed, self._revision)
         return Spread(trained, self.engine, is_first=self.session.is_main)
 
     def _hand_on(self, name: str) -> None:
