@@ -88,7 +88,7 @@ class Heard:
         return [record.metrics[metric] for record in self.records]
 
 
-def job_of(plan, folder, heard=None, resume_from=None):
+def job_of(plan, folder, heard=None, resume_from=None, carry_from=None):
     """The first stage as one process trains it, with a new model."""
     torch.set_num_threads(1)
     source = folder / "tiny"
@@ -102,6 +102,7 @@ def job_of(plan, folder, heard=None, resume_from=None):
         tokenizer=load_tokenizer(plan.model, str(source)),
         folder=folder / "checkpoints",
         resume_from=resume_from,
+        carry_from=carry_from,
         hooks=(heard or Heard()).hooks,
         games=games_of(plan),
         players=players_of(plan),

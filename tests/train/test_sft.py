@@ -250,3 +250,39 @@ def test_warmup_is_a_share_of_the_schedule():
     fields = {"warmup": 0.1, "schedule": "linear", "min_learning_rate": 0.5}
     schedule = make_schedule(fields, 100)
     assert [rate_factor(schedule, update) for update in (0, 9, 10, 55, 100)] == pytest.approx([0.1, 1, 1, 0.75, 0.5])
+
+
+def carried(plan, folder, carry_from):
+    """State of the optimizer after the first update of a stage that carries, and of one that does not."""
+    found = {}
+    for how in ("carry", "reset"):
+        stage = with_stage(plan, optimizer=how)
+        _, heard = trained(stage, folder / how, carry_from=carry_from, stop_after=1)
+        found[how] = torch.load(heard.checkpoints[0][0] / "optimizer.pt", weights_only=True)
+    return found["carry"], found["reset"]
+
+
+def test_a_stage_carries_the_moments_of_the_stage_before_where_it_says_so(tmp_path):
+    plan = plan_of(fields=ADAMW, data="{scripted: {episodes: 8}}")
+    _, heard = trained(plan, tmp_path / "before")
+    checkpoint = heard.checkpoints[-1][0]
+    before = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    ours, theirs = carried(plan, tmp_path, checkpoint)
+    assert {float(each["step"]) for each in ours["state"].values()} == {3.0}
+    assert {float(each["step"]) for each in theirs["state"].values()} == {1.0}
+    for index, each in theirs["state"].items():  # of the same gradient: m' = 0.9 m + 0.1 g
+        expected = each["exp_avg"] + 0.9 * before[index]["exp_avg"]
+        assert torch.allclose(ours["state"][index]["exp_avg"], expected, atol=1e-7)
+    rates = [[group["lr"] for group in state["param_groups"]] for state in (ours, theirs)]
+    assert rates[0] == rates[1], "rates are the stage's own"
+
+
+def test_muon_is_carried_too(unbroken, tmp_path):
+    checkpoint = unbroken[1].checkpoints[-1][0]
+    before = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    ours, theirs = carried(plan_of(play="chain"), tmp_path, checkpoint)
+    buffers = [index for index, each in before.items() if "momentum_buffer" in each]
+    assert buffers
+    for index in buffers:
+        gained = ours["state"][index]["momentum_buffer"] - theirs["state"][index]["momentum_buffer"]
+        assert torch.allclose(gained, 0.95 * before[index]["momentum_buffer"], atol=1e-6)
