@@ -23,7 +23,7 @@ from gift_dsl.evaluate.kept import KeptResults, Task
 from gift_dsl.plan import OpponentPlan, digest, plan_hash
 from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.run.examine import Examiner, final_test, rounds_of
-from gift_dsl.run.models import BEST, find_start, is_adapter, stage_model
+from gift_dsl.run.models import BEST, find_start, is_adapter, model_here, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import FINAL
 from gift_dsl.run.stage import Session, local_player
@@ -134,11 +134,11 @@ def _load(session: Session, folder: Path) -> TransformersEngine:
     plan, device = session.plan, session.state.device
     thinking = thinking_of(plan) != "off"
     if not is_adapter(folder):
-        return load_policy(plan.model, str(folder), device=device, thinking=thinking)
+        return load_policy(model_here(plan), str(folder), device=device, thinking=thinking)
     from peft import PeftModel
 
     engine = load_policy(
-        plan.model, find_start(session.run, plan, len(plan.stages) - 1), device=device, thinking=thinking
+        model_here(plan), find_start(session.run, plan, len(plan.stages) - 1), device=device, thinking=thinking
     )
     return engine.sibling(PeftModel.from_pretrained(engine.model, str(folder)).merge_and_unload())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
 from gift_dsl.artifacts.directory import RunDirectory, find_named
+from gift_dsl.data import is_local
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
 
@@ -44,6 +45,14 @@ def find_start(run: RunDirectory, plan: Plan, index: int) -> str:
     if plan.model.from_run is not None:
         return str(find_in_run(plan.model, folder, folder / str(plan.runtime.output["dir"])))
     return find_source(plan.model, folder)
+
+
+def model_here(plan: Plan) -> ModelPlan:
+    """The plan's model as it is loaded: a tokenizer folder stands beside the spec, wherever a command is called."""
+    model = plan.model
+    if model.tokenizer is None or not is_local(model.tokenizer):
+        return model
+    return replace(model, tokenizer=str(Path(plan.runtime.folder) / Path(model.tokenizer).expanduser()))
 
 
 def make_start(run: RunDirectory, plan: Plan, rows: Any) -> None:

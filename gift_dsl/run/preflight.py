@@ -132,6 +132,8 @@ def _model(plan: Plan) -> Iterator[str]:
             find_in_run(model, folder, folder / str(plan.runtime.output["dir"]))
         except MachineError as error:
             yield str(error)
+    if model.tokenizer is not None and is_local(model.tokenizer):
+        yield from _tokenizer(model, folder / Path(model.tokenizer).expanduser())
     if model.source is None or model.tiny is not None or not is_local(model.source):
         return
     path = folder / Path(model.source).expanduser()
@@ -146,9 +148,16 @@ def _files_of(model: ModelPlan, path: Path) -> Iterator[str]:
         yield f"{path} holds no model in Hugging Face's format: there is no config.json"
     if not [*path.glob("*.safetensors"), *path.glob("*.bin")]:
         yield f"{path} holds no weights (*.safetensors)"
-    if model.tokenizer is None and not (path / "tokenizer_config.json").is_file():
+    if model.tokenizer is None:
+        yield from _tokenizer(model, path)
+
+
+def _tokenizer(model: ModelPlan, path: Path) -> Iterator[str]:
+    if not path.is_dir():
+        yield f"the tokenizer folder {model.tokenizer} does not exist (looked for {path})"
+    elif not (path / "tokenizer_config.json").is_file():
         yield f"{path} holds no tokenizer: there is no tokenizer_config.json"
-    elif model.tokenizer is None and model.chat_template is None and not _has_template(path):
+    elif model.chat_template is None and not _has_template(path):
         yield f"the tokenizer in {path} has no chat template; give one with `model.chat_template`"
 
 

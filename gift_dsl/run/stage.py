@@ -39,7 +39,16 @@ from gift_dsl.players.usage import Budget
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.answers import open_answers
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
-from gift_dsl.run.models import BEST, find_in_run, find_start, hand_on, make_start, opponent_model, stage_model
+from gift_dsl.run.models import (
+    BEST,
+    find_in_run,
+    find_start,
+    hand_on,
+    make_start,
+    model_here,
+    opponent_model,
+    stage_model,
+)
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
@@ -191,7 +200,7 @@ class _Stage:
         source = find_start(self.run_directory, self.plan, index)
         self.engine = self._engine(source)
         self.spread = None if sharding_of(self.plan) == "none" else self._spread(source)
-        self.tokenizer = load_tokenizer(self.plan.model, source)
+        self.tokenizer = load_tokenizer(model_here(self.plan), source)
         self.policy = self.live = model_player("policy", self.engine)
         vllm = VllmSettings.of(self.plan, self.stage, session.state.num_processes)
         self.rollout = None if vllm is None else VllmEngine(vllm, self.engine.codec)
@@ -205,7 +214,7 @@ class _Stage:
 
     def _engine(self, source: str) -> TransformersEngine:
         """The engine of the model that is trained; or of a whole copy of it, which plays and is not trained."""
-        model = self.plan.model
+        model = model_here(self.plan)
         if needs_copy(self.plan) and model.compute == "bf16":
             model = replace(model, weights="bf16")
         thinking = any(leaf.rollout.thinking != "off" for leaf in leaves(self.stage.play))

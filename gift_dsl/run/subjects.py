@@ -19,7 +19,7 @@ from gift_dsl.play.seats import Seat, model_player
 from gift_dsl.players.make import Services, make_chat_settings, make_player
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.choose import output_folder
-from gift_dsl.run.models import find_in_run, find_start, opponent_model
+from gift_dsl.run.models import find_in_run, find_start, model_here, opponent_model
 from gift_dsl.run.seating import rows_of
 
 Make = Callable[[Plan, "str | Path", str, "str | None"], "Examinee"]
@@ -197,7 +197,7 @@ def weights(plan: Plan, source: str | Path, name: str, shown: str | None = None)
 
     thinking = thinking_of(plan)
     _quieten()
-    engine = load_policy(plan.model, str(source), device=find_device(), thinking=thinking != "off")
+    engine = load_policy(model_here(plan), str(source), device=find_device(), thinking=thinking != "off")
     return replace(model_examinee(name, str(source), plan, engine), source=shown or str(source))
 
 
@@ -224,7 +224,7 @@ def served(plan: Plan, source: str | Path, name: str, shown: str | None = None) 
             f"it with: vllm serve {shown or source}, or leave `resources.vllm` out"
         )
     thinking, needed = thinking_of(plan), plan.stages[-1].max_context
-    codec = load_codec(plan.model, str(source), thinking=thinking != "off")
+    codec = load_codec(model_here(plan), str(source), thinking=thinking != "off")
     policy = ServedPolicy(codec, server, card.max_length)
     player = model_player("policy", policy)
 

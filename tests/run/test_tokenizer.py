@@ -12,8 +12,6 @@ from tests.run.small import here
 from tests.run.test_models import SIZES
 from tests.run.test_models import SPEC as REAL
 
-pytestmark = pytest.mark.xfail(strict=True, reason="not yet mended")
-
 SPEC = REAL.replace("source: ./model,", "source: ./model, tokenizer: ./words,")
 
 
