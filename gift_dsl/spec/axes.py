@@ -134,7 +134,8 @@ class SweepReader:
         """The combinations in order: the product without what is excluded, then what is added."""
         for key in self.sweep.fields:
             if key not in _KEYS:
-                hint = did_you_mean(key, _KEYS)
+                is_path = key in Spec.model_fields or not {".", "["}.isdisjoint(key)
+                hint = "put it under `axes:`" if is_path else did_you_mean(key, _KEYS)
                 self._report("unknown-key", f"unknown key `{key}` in `sweep`", self.sweep.key_spans[key], hint)
         axes = self._axes(self.sweep.fields.get("axes"))
         choices = self._product(axes, self._exclusions(axes, self.sweep.fields.get("exclude")))

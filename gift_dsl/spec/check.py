@@ -49,6 +49,8 @@ _TYPE_ERRORS: Final = frozenset(
         "union_tag_not_found",
     }
 )
+_OF_ITEMS: Final = _TYPE_ERRORS | {"too_short"}
+"""What pydantic says of a list too when an item is wrong: it counts only those that are right."""
 _BOUNDS: Final = {
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("greater than", "gt"),
@@ -297,6 +299,10 @@ def _wrong_type(check: _Checker, path: Path) -> None:
     bare, _ = unwrap(annotation)
     alone = [unwrap(member)[0] for member in members(bare) if member is not type(None)]
     if len(alone) == 1 and get_origin(alone[0]) is Literal and node.kind == "text":
+        if node.text in [str(value) for value in get_args(alone[0]) if not isinstance(value, str)]:
+            message = f"`{dotted(path)}` must be a number, but this is {show(node)}"
+            check.add("wrong-type", message, path, f"remove the quotes: {node.text}")
+            return
         _unknown_value(check, path, [str(value) for value in get_args(alone[0])])
         return
     wanted = describe(annotation) if annotation is not None else "something else"
@@ -366,7 +372,7 @@ def _report(check: _Checker, errors: list[Any]) -> None:
             by_path.setdefault(path, []).append(error)
     holders = {path[:end] for path in by_path for end in range(len(path))}
     for path, group in islice(by_path.items(), MAX_FINDINGS):
-        group = [error for error in group if not (path in holders and error["type"] in _TYPE_ERRORS)]
+        group = [error for error in group if not (path in holders and error["type"] in _OF_ITEMS)]
         if group:
             _report_one(check, path, group)
 

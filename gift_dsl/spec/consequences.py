@@ -21,6 +21,7 @@ _CAUSES: Final = frozenset(
         "env-in-spec",
         "secret-in-spec",
         "yaml-alias",
+        "yaml-braces",
         "yaml-nan",
         "yaml-nbsp",
         "yaml-tag",
@@ -63,8 +64,15 @@ def without_consequences(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """
     wrong = {item.path for item in found if item.code == "wrong-type" and item.path}
     findings = [item for item in found if item.code not in _NAMES or wrong.isdisjoint(_holders(item.path))]
-    causes = _by_line(item.span for item in findings if item.code in _CAUSES)
+    causes = _by_line(span for item in findings if item.code in _CAUSES for span in _places(item))
     return [item for item in findings if item.code not in _FOLLOW or not _holds(item.span, causes)]
+
+
+def _places(item: Diagnostic) -> Iterator[Span]:
+    """Where a cause stands; that of a nested variable is wherever it was asked for, too."""
+    yield item.span
+    if item.code == "nested-var":
+        yield from (note.span for note in item.notes if note.span is not None)
 
 
 def of_all_runs(per_run: Sequence[Sequence[Diagnostic]], trees: Sequence[Node]) -> list[Diagnostic]:

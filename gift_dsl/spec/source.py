@@ -32,6 +32,7 @@ _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u
 _ODD_SPACE: Final = re.compile(f"[{ODD_SPACES}]")
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*[ \t]+)+")
 _STYLES: Final[dict[str, Style]] = {"": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
+_MAX_SHOWN: Final = 40
 _LINE: Final = re.compile(r"[^\r\n]*")
 _GLUED: Final = re.compile(r"([\w-]+):(\S.*)")
 
@@ -280,7 +281,12 @@ class _Builder:
         kind, value = resolve(event.text)
         raw = self.text[event.start.index : event.end.index]
         if isinstance(value, float) and not math.isfinite(value):
-            self._report("yaml-nan", f"a number must be finite, and `{event.text[:40]}` is not", span)
+            shown = event.text if len(event.text) <= _MAX_SHOWN else f"{event.text[:_MAX_SHOWN]}..."
+            is_word = event.text.lstrip("+-.").lower() in ("inf", "nan")
+            message = (
+                f"a number must be finite, and `{shown}` is not" if is_word else f"`{shown}` is too large a number"
+            )
+            self._report("yaml-nan", message, span)
             value = 0.0
         return scalar(kind, value, span, raw)
 

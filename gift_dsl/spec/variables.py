@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from gift_dsl.errors import Diagnostic, Note, Span
@@ -18,6 +19,7 @@ from gift_dsl.spec.suggest import did_you_mean
 
 # A megabyte of `${` is not told half a million times.
 _MAX_FINDINGS: Final = 1000
+_MAX_NOTES: Final = 8
 _TOKEN: Final = re.compile(r"\$\$|\$\{([^{}]*)\}|\$\{")
 _NAME: Final = re.compile(r"vars\.([A-Za-z_][A-Za-z0-9_-]*)")
 _LIKE_VARS: Final = re.compile(r"\s*vars?\b", re.IGNORECASE)
@@ -38,7 +40,8 @@ class Filling:
         self._variables: Mapping[str, Node] = variables.fields if variables else {}
         # Aliases share nodes: each is filled once, so that a small file cannot cost a large walk.
         self._done: dict[int, tuple[Node, Node]] = {}
-        self._nested: set[str] = set()
+        # Its finding, by the name of the variable; None where it does not nest.
+        self._nested: dict[str, int | None] = {}
         self._budget = MAX_NODES * CHARACTERS_PER_NODE
         self._spent = False
 
@@ -115,19 +118,28 @@ class Filling:
             hint = did_you_mean(name[1], self._variables) or "define it under `vars:`"
             self._report("unknown-var", f"there is no variable `{name[1]}`", _place(node, match), hint)
             return None
-        self._check_nesting(name[1], value)
+        self._check_nesting(name[1], value, _place(node, match))
         return value
 
-    def _check_nesting(self, name: str, value: Node) -> None:
-        if name in self._nested:
-            return
-        self._nested.add(name)
+    def _check_nesting(self, name: str, value: Node, used_at: Span) -> None:
+        """One finding for each text of a variable that refers to others; the first notes who asks for the variable."""
+        if name not in self._nested:
+            self._nested[name] = self._find_nesting(name, value)
+        number = self._nested[name]
+        if number is not None and len(self.diagnostics[number].notes) < _MAX_NOTES:
+            found = self.diagnostics[number]
+            self.diagnostics[number] = replace(found, notes=(*found.notes, Note("it is used here", used_at)))
+
+    def _find_nesting(self, name: str, value: Node) -> int | None:
+        """The number of the first finding; None where there is none."""
+        first = len(self.diagnostics)
+        message = f"the variable `{name}` refers to another one, and variables do not nest"
         for text in _texts(value):
-            for match in _TOKEN.finditer(text.text or ""):
-                if match[0] != "$$":
-                    message = f"the variable `{name}` refers to another one, and variables do not nest"
-                    self._report("nested-var", message, _place(text, match), "write the value out")
-                    break
+            references = [match for match in _TOKEN.finditer(text.text or "") if match[0] != "$$"]
+            self.used.update(other for match in references for other in _NAME.findall(match[0]))
+            if references:
+                self._report("nested-var", message, _place(text, references[0]), "write the value out")
+        return first if len(self.diagnostics) > first else None
 
     def _report(self, code: str, message: str, span: Span, hint: str | None = None, notes: Iterable[Note] = ()) -> None:
         if len(self.diagnostics) < _MAX_FINDINGS:
