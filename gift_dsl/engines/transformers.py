@@ -13,14 +13,16 @@ the other one.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from gift_dsl.engines.cache import capacity_for
 from gift_dsl.engines.forward import Compute, Forward, Ids, check_model
 from gift_dsl.engines.frozen import Visit
 from gift_dsl.engines.generation import generate
@@ -39,11 +41,14 @@ class EngineLimits:
     Attributes:
         prefill_tokens: most ids that one forward pass encodes.
         rows: most requests that are generated at once; more are answered one batch after the other.
+        batch_bytes: most keys and values of one batch, unless a single row has more. None: a quarter of the memory of
+            the GPU that it computes on; no limit on a CPU.
         kept_bytes: most memory of what is kept between turns; what was not used for longest is encoded again.
     """
 
     prefill_tokens: int = 8192
     rows: int = 256
+    batch_bytes: int | None = None
     kept_bytes: int = 8 << 30
 
 
@@ -171,8 +176,39 @@ class TransformersEngine:
             self._memory.forget()
             self._weights = weights
         done: list[Completion] = []
-        for start in range(0, len(requests), self._limits.rows):
-            batch = requests[start : start + self._limits.rows]
+        for batch in self._batches(requests):
             done += generate(self._forward, self._memory, batch, self._codec.end_of_turn_ids, check)
         self._memory.trim(self._limits.kept_bytes)
         return done
+
+    def _batches(self, requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+        """Requests in their order, as many at once as the limits allow."""
+        most = most_columns(self.model, self._forward.dtype, self._limits.batch_bytes)
+        first, widest = 0, 0
+        for index, request in enumerate(requests):
+            widest = max(widest, capacity_for(len(request.context) + request.max_tokens, has_more_turns=True))
+            number = index - first + 1
+            if number > 1 and (number > self._limits.rows or number * widest > most):
+                yield requests[first:index]
+                first = index
+                widest = capacity_for(len(request.context) + request.max_tokens, has_more_turns=True)
+        if requests:
+            yield requests[first:]
+
+
+def most_columns(model: Any, dtype: torch.dtype, most_bytes: int | None) -> float:
+    """Columns of a cache, of all rows together, that fit into a number of bytes.
+
+    Args:
+        model: whose keys and values they are.
+        dtype: of these.
+        most_bytes: None: a quarter of the memory of the model's GPU; without one there is no limit.
+    """
+    if most_bytes is None:
+        if model.device.type != "cuda":
+            return math.inf
+        most_bytes = torch.cuda.mem_get_info(model.device)[1] // 4
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return most_bytes / (2 * config.num_hidden_layers * heads * width * dtype.itemsize)

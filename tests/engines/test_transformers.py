@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import Lfm2Config
 
 from gift_dsl.engines.forward import Forward, attention_windows
-from gift_dsl.engines.transformers import EngineLimits
+from gift_dsl.engines.transformers import EngineLimits, most_columns
 from gift_dsl.errors import MachineError
 from gift_dsl.seat import TokenPolicy
 from tests.engines.small import (
@@ -191,6 +191,32 @@ def test_no_more_rows_than_allowed_are_generated_at_once():
         completions = complete(engine, requests)
     assert max(rows for rows, _ in encoded.shapes) == 3
     assert_as_alone(model_of(), requests, completions, ends=frozenset())
+
+
+@pytest.mark.parametrize(("most_bytes", "sizes"), [(10_000, [1, 1, 1, 1, 1]), (17_000, [2, 2, 1]), (41_000, [5])])
+def test_no_more_keys_and_values_than_allowed_are_generated_with_at_once(most_bytes, sizes):
+    # a row of 12 + 8 ids has 32 columns, each of 2 layers x 2 heads x 8 numbers x 4 bytes, twice: 8,192 bytes
+    engine = engine_of(codec=NO_ENDS, limits=EngineLimits(batch_bytes=most_bytes))
+    requests = [request_of(ramp(0, 12), f"{index}", 8) for index in range(5)]
+    batches = [len(batch) for batch in engine._batches(requests)]
+    assert batches == sizes
+    assert_as_alone(model_of(), requests, complete(engine, requests), ends=frozenset())
+
+
+def test_a_batch_is_as_wide_as_its_longest_row():
+    engine = engine_of(limits=EngineLimits(batch_bytes=4 * 8192))
+    requests = [request_of(ramp(0, size), f"{size}", 8) for size in (12, 12, 50, 50, 12)]  # 32 columns, or 96
+    assert [len(batch) for batch in engine._batches(requests)] == [2, 1, 1, 1]
+
+
+def test_a_quarter_of_a_gpu_is_for_the_keys_and_values_of_a_batch(monkeypatch):
+    model = make_model()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 4 * 256 * 100))
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert most_columns(model, torch.float32, None) == 100
+    assert most_columns(model, torch.bfloat16, None) == 200
+    monkeypatch.setattr(type(model), "device", torch.device("cpu"))
+    assert most_columns(model, torch.float32, None) == float("inf")
 
 
 def test_memory_is_released_when_episodes_are_forgotten():
