@@ -7,12 +7,13 @@ from typing import Any
 
 from gift_dsl.compiler import evaluation, model, unused
 from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.device import estimate_device
 from gift_dsl.compiler.estimate import StageEstimate, estimate_stage
 from gift_dsl.compiler.examinations import EvaluationEstimate, estimate_evaluation
 from gift_dsl.compiler.games import compile_game
 from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
-from gift_dsl.compiler.needs import Needs, estimate_device, find_needs
+from gift_dsl.compiler.needs import Needs, find_needs
 from gift_dsl.compiler.stages import compile_stage
 from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
@@ -39,6 +40,8 @@ class Compiled:
             "stages": [estimate.to_json() for estimate in self.estimates],
             "evaluation": self.evaluation.to_json(),
             "memory_gib": None if self.memory is None else {k: round(v, 3) for k, v in self.memory.terms().items()},
+            "memory_of": None if self.memory is None else self.memory.where,
+            "memory_leaves_out": [] if self.memory is None else list(self.memory.left_out),
             "memory_note": NOTE,
             "needs": self.needs.to_json(),
         }
@@ -117,7 +120,6 @@ def compile_plan(context: Context) -> Compiled:
         runtime=_runtime(context),
     )
     estimates = tuple(estimate_stage(context, stage) for stage in stages)
-    longest = max(min(item.tokens_longest, stage.max_context) for item, stage in zip(estimates, stages, strict=True))
     total = sum(item.tokens_typical * item.episodes * item.steps for item in estimates)
-    device, needs = estimate_device(context, stages, longest), find_needs(context, plan, total)
-    return Compiled(plan, estimates, device, needs, estimate_evaluation(context, plan))
+    measured, needs = estimate_evaluation(context, plan), find_needs(context, plan, total)
+    return Compiled(plan, estimates, estimate_device(context, plan, estimates, measured), needs, measured)

@@ -23,7 +23,13 @@ Llama 3.2 1B and SmolLM2 135M, 512 to 8500 tokens. On a GPU nothing was measured
    head and keep one score-sized mask a layer.
  * TRL's head never holds the logits of a sequence, but its gradient is a whole fp32 matrix of the vocabulary; with
    tied embeddings it waits for the end of the backward pass.
- * The rollout cache of transformers takes the widest type it is given: fp32 under autocast.
+
+The rollout is that of `engines.transformers`, whose own numbers these are: keys and values in the compute type, half as
+many columns again as the longest row of a batch has ids, at once 256 rows or as many as fit into a quarter of the
+device, and 8 GiB of what earlier turns left.
+
+Other models on the device are `Guest`s. A `local` opponent is loaded once and stays; an earlier version of the policy
+waits on the CPU and is here from its first turn to the end of a rollout.
 
 Left out: the CUDA context, fragmentation, NCCL, and the prefill of a rollout, which the engine cuts into pieces.
 """
@@ -49,7 +55,6 @@ Optimizer = Literal["adamw", "muon"]
 Backend = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
 Engine = Literal["transformers", "vllm-colocate", "vllm-serve"]
 Attention = Literal["sdpa", "eager", "flash_attention_2"]
-SnapshotDevice = Literal["cpu", "gpu"]
 
 _GIB: Final = 2**30
 
@@ -62,6 +67,32 @@ _ZERO_REDUCE_BUCKET: Final = 500_000_000
 _ZERO3_PREFETCH: Final = 50_000_000
 _ZERO3_LIVE: Final = 1_000_000_000
 
+# engines.transformers and engines.cache: rows of one batch, bytes kept between turns, and room for later turns.
+_ENGINE_ROWS: Final = 256
+_ENGINE_SHARE: Final = 0.25
+_ENGINE_KEPT: Final = 8 << 30
+_ENGINE_SLACK: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A model that plays beside the policy, by the engine in the process, and is not trained.
+
+    Attributes:
+        shape: its layout.
+        copies: sets of weights on the device while it plays: of an opponent that is several earlier versions of the
+            policy more than one, of the live policy in another seat none.
+        stays: it is on the device all the time, as it was stored; else only while it plays, as the policy sees weights.
+        conversations: that it holds on the device at the end of a rollout, or several at once with one episode's.
+        tokens: of all of them together.
+    """
+
+    shape: ModelShape
+    copies: int = 1
+    stays: bool = True
+    conversations: float = 0.0
+    tokens: float = 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryInputs:
@@ -69,6 +100,7 @@ class MemoryInputs:
 
     Attributes:
         shape: the trained model; opponents behind HTTP need nothing here.
+        trains: False: it only plays, as in a final evaluation.
         compute: `bf16` runs matrix products in bf16.
         weights: what trained weights are stored in; `fp32` with `bf16` compute are master weights.
         optimizer: `muon` keeps one state for each matrix of a layer and AdamW's two for everything else.
@@ -79,13 +111,13 @@ class MemoryInputs:
         num_processes: devices that train together.
         micro_batch_size: sequences in one forward pass on one device; above 1 they are padded to the longest.
         longest_tokens: tokens of the longest sequence, prompt included.
-        rollout_batch: sequences alive at once on one device, those of a local opponent included.
+        rollout_batch: sequences of the policy alive at once on one device; 0: it does not play.
+        rollout_tokens: tokens of the longest one; None: as in an update.
         reference_model: a frozen copy for the KL term; LoRA needs none, it switches its adapters off.
         engine: what samples; `vllm-serve` lives on other devices.
         vllm_gpu_share: share of the device that a colocated vLLM takes, in (0, 1]; counts with `device_gib` only.
-        device_gib: memory of the device, where it is known.
-        num_snapshots: earlier policies kept as opponents.
-        snapshot_device: where they are kept; a snapshot kept on the CPU is copied here while it plays.
+        device_gib: memory of the device, where it is known: the engine in the process fits its batches to it.
+        guests: other models on the device.
         attention: which code computes it; `eager` holds the scores of every head.
         fused_head: TRL's head, which computes log-probabilities from tiles of logits; else all logits at once.
 
@@ -94,6 +126,7 @@ class MemoryInputs:
     """
 
     shape: ModelShape
+    trains: bool = True
     compute: Precision = "bf16"
     weights: Precision = "fp32"
     optimizer: Optimizer = "adamw"
@@ -105,21 +138,21 @@ class MemoryInputs:
     micro_batch_size: int = 1
     longest_tokens: int
     rollout_batch: int
+    rollout_tokens: int | None = None
     reference_model: bool = False
     engine: Engine = "transformers"
     vllm_gpu_share: float | None = None
     device_gib: float | None = None
-    num_snapshots: int = 0
-    snapshot_device: SnapshotDevice = "cpu"
+    guests: tuple[Guest, ...] = ()
     attention: Attention = "sdpa"
     fused_head: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("num_processes", "micro_batch_size", "longest_tokens", "rollout_batch"):
+        for field in ("num_processes", "micro_batch_size", "longest_tokens"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}, must be at least 1")
-        if self.num_snapshots < 0:
-            raise ValueError(f"num_snapshots is {self.num_snapshots}, must be at least 0")
+        if self.rollout_batch < 0:
+            raise ValueError(f"rollout_batch is {self.rollout_batch}, must be at least 0")
         if self.vllm_gpu_share is not None and not 0 < self.vllm_gpu_share <= 1:
             raise ValueError(f"vllm_gpu_share is {self.vllm_gpu_share}, must be in (0, 1]")
         if self.compute == "fp32" and self.weights == "bf16":
@@ -138,37 +171,45 @@ class MemoryEstimate:
         master_weights: DeepSpeed's fp32 partition of the trained parameters. Elsewhere fp32 masters *are* the weights.
         optimizer: states of the optimizer, in the type of what it updates; sharded by `fsdp`, `zero2` and `zero3`.
         reference: the frozen copy, stored and sharded as the weights are (`zero2` repeats it).
-        snapshots: earlier policies kept on the device, in the compute type; under LoRA their adapters only.
+        opponents: weights of other models that stay on the device, in the type in which the policy is stored.
         gradients: of trained parameters, all of them, as from the second micro-batch on.
         casts: bf16 copies that autocast makes of fp32 matrices.
         activations: what the forward pass keeps for the backward pass, and the layer at work.
         logits: whatever has the length of the vocabulary: logits, and gradients of head and embedding on their way.
         buffers: of the backend: DDP's buckets, layers that FSDP and ZeRO-3 gather, ZeRO's reduce bucket, or, where the
             optimizer step is the worst moment, DeepSpeed's gradients in fp32.
-        engine: weights that are there to play only: vLLM's copy, what ZeRO-3 gathers or autocast casts to generate, a
-            snapshot that plays.
+        engine: weights that are there to play only: vLLM's copy, the whole one that plays where shards are trained,
+            what autocast casts to generate.
+        snapshots: earlier policies that play, whole (adapters merged), as the policy is given its weights.
         kv_cache: keys and values of the rollout, or the whole pool that vLLM reserves.
-        sampling: next-token logits of the batch, their fp32 probabilities and the running sum.
+        opponent_caches: keys and values of the other models.
+        sampling: next-token logits of a batch of each model, their fp32 probabilities and the running sum in fp64.
+        where: when in a run this is.
+        left_out: opponents on the device whose size is not known, so that they are not counted.
     """
 
     weights: float = 0.0
     master_weights: float = 0.0
     optimizer: float = 0.0
     reference: float = 0.0
-    snapshots: float = 0.0
+    opponents: float = 0.0
     gradients: float = 0.0
     casts: float = 0.0
     activations: float = 0.0
     logits: float = 0.0
     buffers: float = 0.0
     engine: float = 0.0
+    snapshots: float = 0.0
     kv_cache: float = 0.0
+    opponent_caches: float = 0.0
     sampling: float = 0.0
+    where: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def resident(self) -> float:
         """What stays on the device between rollout and update."""
-        return self.weights + self.master_weights + self.optimizer + self.reference + self.snapshots
+        return self.weights + self.master_weights + self.optimizer + self.reference + self.opponents
 
     @property
     def training_peak(self) -> float:
@@ -178,7 +219,8 @@ class MemoryEstimate:
     @property
     def rollout_peak(self) -> float:
         """The end of a rollout, every sequence at its longest; gradients are gone, optimizer states are not."""
-        return self.resident + self.engine + self.kv_cache + self.sampling
+        caches = self.kv_cache + self.opponent_caches
+        return self.resident + self.engine + self.snapshots + caches + self.sampling
 
     @property
     def peak(self) -> float:
@@ -187,7 +229,7 @@ class MemoryEstimate:
 
     def terms(self) -> dict[str, float]:
         """Every term and the three peaks, by name, in the order they are printed."""
-        named = {field.name: float(getattr(self, field.name)) for field in fields(self)}
+        named = {field.name: float(getattr(self, field.name)) for field in fields(self) if field.type == "float"}
         peaks = {"training_peak": self.training_peak, "rollout_peak": self.rollout_peak, "peak": self.peak}
         return named | peaks
 
@@ -199,22 +241,22 @@ def estimate_memory(inputs: MemoryInputs) -> MemoryEstimate:
     trained = _trained_parameters(inputs)
     base = num_parameters(shape) * widths.weight / widths.weight_shards
     adapters = 0.0 if inputs.lora_rank is None else trained * widths.trained_weight / widths.weight_shards
-    worst = max(_moments(inputs, widths), key=_Moment.total)
-    snapshot = widths.compute * (num_parameters(shape) if inputs.lora_rank is None else trained)
-    engine, kv_cache = _engine(inputs, widths, snapshot)
+    worst = max(_moments(inputs, widths), key=_Moment.total) if inputs.trains else _Moment()
     return MemoryEstimate(
         weights=(base + adapters) / _GIB,
         master_weights=trained * widths.master / widths.state_shards / _GIB,
         optimizer=_optimizer_states(inputs) * widths.state / widths.state_shards / _GIB,
         reference=base / _GIB if inputs.reference_model and inputs.lora_rank is None else 0.0,
-        snapshots=inputs.num_snapshots * snapshot / _GIB if inputs.snapshot_device == "gpu" else 0.0,
+        opponents=_guest_weights(inputs, widths, stays=True) / _GIB,
         gradients=trained * widths.gradient / widths.state_shards / _GIB,
         casts=worst.casts / _GIB,
         activations=worst.activations / _GIB,
         logits=worst.logits / _GIB,
         buffers=worst.buffers / _GIB,
-        engine=engine / _GIB,
-        kv_cache=kv_cache / _GIB,
+        engine=_engine(inputs, widths) / _GIB,
+        snapshots=_guest_weights(inputs, widths, stays=False) / _GIB,
+        kv_cache=_policy_cache(inputs, widths) / _GIB,
+        opponent_caches=sum(_guest_cache(inputs, guest, widths) for guest in _players(inputs)) / _GIB,
         sampling=_sampling(inputs, widths) / _GIB,
     )
 
@@ -235,7 +277,7 @@ class _Widths:
     gradient: int
     state: int
     seen: int  # a weight as the forward pass is given it
-    residual: int  # the stream between layers; also what transformers' rollout cache takes
+    residual: int  # the stream between layers
     expert: int  # what an MLP computes in
     autocast: bool
     weight_shards: int
@@ -273,6 +315,8 @@ def _widths(inputs: MemoryInputs) -> _Widths:
 
 
 def _trained_parameters(inputs: MemoryInputs) -> int:
+    if not inputs.trains:
+        return 0
     if inputs.lora_rank is None:
         return num_parameters(inputs.shape)
     return lora_parameters(inputs.shape, inputs.lora_rank, inputs.lora_targets)
@@ -283,7 +327,7 @@ def _optimizer_states(inputs: MemoryInputs) -> int:
     trained = _trained_parameters(inputs)
     if inputs.optimizer == "adamw":
         return 2 * trained
-    if inputs.lora_rank is not None:
+    if inputs.lora_rank is not None or not trained:
         return trained
     return 2 * trained - inputs.shape.num_layers * layer_matrix_parameters(inputs.shape)
 
@@ -467,37 +511,92 @@ def _step_gradients(inputs: MemoryInputs, widths: _Widths) -> float:
     return 4 * (min(partition, _ZERO3_LIVE) if inputs.backend == "zero3" else partition)
 
 
-def _engine(inputs: MemoryInputs, widths: _Widths, snapshot: float) -> tuple[float, float]:
-    """Bytes of weights that are there to play, and of the rollout cache."""
-    shape, c = inputs.shape, widths.compute
-    guest = snapshot if inputs.num_snapshots and inputs.snapshot_device == "cpu" else 0.0
-    copy = c * num_parameters(shape)
-    element = widths.residual if inputs.engine == "transformers" else c
-    cache = kv_cache_bytes(shape, tokens=inputs.longest_tokens, sequences=inputs.rollout_batch, element_bytes=element)
-    match inputs.engine:
-        case "vllm-serve":
-            return guest, 0.0
-        case "vllm-colocate":
-            if inputs.vllm_gpu_share is not None and inputs.device_gib is not None:
-                return guest + copy, max(inputs.vllm_gpu_share * inputs.device_gib * _GIB - copy, 0.0)
-            return guest + copy, cache
-        case "transformers":
-            return guest + _generation_weights(inputs, widths), cache
+def _engine(inputs: MemoryInputs, widths: _Widths) -> float:
+    """Bytes of the policy's weights that are there to play, and of what autocast casts of a guest's."""
+    copy = widths.compute * num_parameters(inputs.shape)
+    own = {"vllm-serve": 0.0, "vllm-colocate": copy, "transformers": _generation_weights(inputs, widths)}[inputs.engine]
+    if inputs.engine == "transformers" and not inputs.rollout_batch:
+        own = 0.0
+    return own + sum(_guest_casts(inputs, guest, widths) for guest in _players(inputs) if guest.conversations)
 
 
 def _generation_weights(inputs: MemoryInputs, widths: _Widths) -> float:
-    """ZeRO-3 gathers the whole model to generate; autocast casts every matrix it may, once a forward pass."""
+    """Where shards are trained the whole model is there to play; autocast casts every matrix it may, once a pass."""
     shape = inputs.shape
-    if inputs.backend == "zero3":
+    if inputs.backend in ("fsdp", "zero3"):
         return widths.compute * num_parameters(shape)
     if not widths.autocast:
         return 0.0
-    if inputs.lora_rank is not None:  # frozen weights are cast one by one and dropped
+    if inputs.lora_rank is not None or not inputs.trains:  # frozen weights are cast one by one and dropped
         return widths.compute * shape.vocab_size * shape.hidden_size
     return widths.compute * (shape.num_layers * layer_matrix_parameters(shape) + shape.vocab_size * shape.hidden_size)
 
 
-def _sampling(inputs: MemoryInputs, widths: _Widths) -> float:
-    if inputs.engine != "transformers":
+def _policy_cache(inputs: MemoryInputs, widths: _Widths) -> float:
+    shape, rows = inputs.shape, inputs.rollout_batch
+    tokens = inputs.rollout_tokens or inputs.longest_tokens
+    row = kv_cache_bytes(shape, tokens=tokens, sequences=1, element_bytes=widths.compute)
+    match inputs.engine:
+        case "vllm-serve":
+            return 0.0
+        case "vllm-colocate":
+            if inputs.vllm_gpu_share is not None and inputs.device_gib is not None:
+                pool = inputs.vllm_gpu_share * inputs.device_gib * _GIB
+                return max(pool - widths.compute * num_parameters(shape), 0.0)
+            return row * rows
+        case "transformers":
+            return _engine_cache(inputs, row, rows)
+
+
+def _engine_cache(inputs: MemoryInputs, row: float, rows: float) -> float:
+    """Bytes of caches of the engine in the process: of the batch at work, and what is kept of others.
+
+    Args:
+        inputs: of the device.
+        row: bytes of keys and values of a row's ids.
+        rows: alive.
+    """
+    row *= _ENGINE_SLACK
+    most = row * _ENGINE_ROWS if inputs.device_gib is None else max(row, _ENGINE_SHARE * inputs.device_gib * _GIB)
+    at_work = min(row * min(rows, _ENGINE_ROWS), most)
+    return at_work + min(row * rows - at_work, _ENGINE_KEPT)
+
+
+# ── other models ──
+
+
+def _players(inputs: MemoryInputs) -> tuple[Guest, ...]:
+    """The guests of the engine in the process: the live policy in another seat is played by whatever plays it."""
+    return tuple(guest for guest in inputs.guests if guest.copies or inputs.engine == "transformers")
+
+
+def _guest_width(inputs: MemoryInputs, guest: Guest, widths: _Widths) -> int:
+    """Bytes of a weight: an opponent is loaded as the spec stores weights, whatever DeepSpeed makes of the policy's."""
+    return (2 if inputs.weights == "bf16" else 4) if guest.stays else widths.seen
+
+
+def _guest_weights(inputs: MemoryInputs, widths: _Widths, *, stays: bool) -> float:
+    return sum(
+        guest.copies * num_parameters(guest.shape) * _guest_width(inputs, guest, widths)
+        for guest in inputs.guests
+        if guest.stays == stays
+    )
+
+
+def _guest_casts(inputs: MemoryInputs, guest: Guest, widths: _Widths) -> float:
+    """Autocast casts frozen matrices one by one and drops them: the head is the largest."""
+    is_cast = widths.compute == 2 and _guest_width(inputs, guest, widths) == 4 and guest.copies
+    return widths.compute * guest.shape.vocab_size * guest.shape.hidden_size if is_cast else 0.0
+
+
+def _guest_cache(inputs: MemoryInputs, guest: Guest, widths: _Widths) -> float:
+    if not guest.conversations:
         return 0.0
-    return inputs.rollout_batch * inputs.shape.vocab_size * (widths.compute + 8)
+    token = kv_cache_bytes(guest.shape, tokens=1, sequences=1, element_bytes=widths.compute)
+    return _engine_cache(inputs, token * guest.tokens / guest.conversations, guest.conversations)
+
+
+def _sampling(inputs: MemoryInputs, widths: _Widths) -> float:
+    rows = [(inputs.rollout_batch, inputs.shape)] if inputs.engine == "transformers" else []
+    rows += [(guest.conversations, guest.shape) for guest in _players(inputs)]
+    return sum(min(number, _ENGINE_ROWS) * shape.vocab_size * (widths.compute + 12) for number, shape in rows)

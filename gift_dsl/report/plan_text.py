@@ -161,10 +161,14 @@ def _memory(compiled: Compiled, limit: float | None) -> Iterator[str]:
         return
     digits = 2 if memory.peak >= 0.1 else 4
     terms = {k: v for k, v in memory.terms().items() if v > 0 and not k.endswith("peak")}
-    yield "Memory (GiB, one device): " + ", ".join(f"{name} {value:.{digits}f}" for name, value in terms.items())
+    shown = ", ".join(f"{name} {value:.{digits}f}" for name, value in terms.items())
+    yield f"Memory (GiB, one device, {memory.where}): {shown}"
     peaks = f"  training peak {memory.training_peak:.{digits}f}, rollout peak {memory.rollout_peak:.{digits}f}"
-    fits = "" if limit is None else f"; {'fits' if memory.peak <= limit else 'does NOT fit'} into {limit:g} GiB"
+    rest = f" without {', '.join(memory.left_out)}" if memory.left_out else ""
+    fits = "" if limit is None else f"; {'fits' if memory.peak <= limit else 'does NOT fit'} into {limit:g} GiB{rest}"
     yield peaks + fits + " (estimate, +-25 %)"
+    if memory.left_out:
+        yield f"  not counted, for the config.json is not on this machine: {', '.join(memory.left_out)}"
 
 
 def _needs(compiled: Compiled) -> Iterator[str]:
