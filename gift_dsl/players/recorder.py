@@ -95,6 +95,17 @@ class RecordStore:
         self._places[bytes.fromhex(key)] = place
         return said
 
+    def forget_faults(self) -> None:
+        """Drop every kept failure, so that its request is made again; for whoever stopped because of them."""
+        self._file.seek(0)
+        kept = [line for line in self._file if "fault" not in json.loads(line)]
+        draft = self.path.with_name(f".{self.path.name}")
+        draft.write_bytes(b"".join(kept))
+        self._file.close()
+        draft.replace(self.path)
+        self._file = self.path.open("a+b")
+        self._places = self._index()
+
     def _index(self) -> dict[bytes, int]:
         places: dict[bytes, int] = {}
         place = self._file.seek(0)

@@ -105,7 +105,10 @@ def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
                 run_final(session)
             return None
         return run_stage(session, int(what))
+    except LimitReached:
+        raise
     except GiftError:
+        session.ask_again()
         raise
     except Exception as error:
         if not is_disk_full(error):
@@ -115,7 +118,7 @@ def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
             "some space and resume the run"
         ) from error
     finally:
-        session.note_spent()
+        session.close()
         if is_last:
             session.state.destroy_process_group()
 

@@ -9,9 +9,8 @@ from typing import Final
 
 from gift_dsl.artifacts.directory import find_named
 from gift_dsl.errors import GiftError
-from gift_dsl.plan import Plan, StagePlan
-from gift_dsl.play.seats import Choice, Seat, TableGame
-from gift_dsl.seat import Codec
+from gift_dsl.play.seats import Choice, Seat
+from gift_dsl.train.job import StageJob
 from gift_dsl.train.recorded import read_files, read_run
 from gift_dsl.train.rows_sft import Taught, fits, make_wanted, taught_play
 from gift_dsl.train.teach import Lessons, scripted_play
@@ -19,27 +18,19 @@ from gift_dsl.train.teach import Lessons, scripted_play
 _LOG: Final = logging.getLogger(__name__)
 
 
-def collect(
-    plan: Plan,
-    stage: StagePlan,
-    games: Mapping[str, TableGame],
-    players: Mapping[str, Seat | Choice],
-    codec: Codec,
-) -> list[Taught]:
+def collect(job: StageJob, players: Mapping[str, Seat | Choice]) -> list[Taught]:
     """Every episode of which something is learned, in a fixed order.
 
     Args:
-        plan: of the run.
-        stage: supervised.
-        games: on the train split, for scripted play.
-        players: everybody but the policy, for scripted play.
-        codec: of the policy.
+        job: of a supervised stage.
+        players: everybody but the policy, snapshots included, for scripted play.
 
     Raises:
         MachineError: recorded play is not there or cannot be read.
         GiftError: nothing is left to learn from, or scripted play fails.
     """
-    episodes = list(_taught(plan, stage, games, players, codec))
+    stage = job.stage
+    episodes = list(_taught(job, players))
     kept = [episode for episode in episodes if fits(episode, stage.max_context)]
     if len(kept) < len(episodes):
         _LOG.warning(
@@ -54,17 +45,13 @@ def collect(
     return kept
 
 
-def _taught(
-    plan: Plan,
-    stage: StagePlan,
-    games: Mapping[str, TableGame],
-    players: Mapping[str, Seat | Choice],
-    codec: Codec,
-) -> Iterator[Taught]:
+def _taught(job: StageJob, players: Mapping[str, Seat | Choice]) -> Iterator[Taught]:
+    plan, stage, codec = job.plan, job.stage, job.engine.codec
     assert stage.data is not None
     wanted, folder = make_wanted(stage.data.get("where")), Path(plan.runtime.folder)
     if stage.data.get("scripted") is not None:
-        yield from taught_play(scripted_play(Lessons(plan.seed, stage, games, players, codec)), wanted)
+        lessons = Lessons(plan.seed, stage, job.games, players, codec, job.closing)
+        yield from taught_play(scripted_play(lessons), wanted)
     for name in stage.data.get("runs") or ():
         run = find_named(name, folder, folder / str(plan.runtime.output["dir"]))
         yield from read_run(run, codec, wanted)

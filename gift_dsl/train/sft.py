@@ -69,7 +69,7 @@ def make_stage_course(job: StageJob) -> Course:
     at_once: int = job.plan.runtime.resources["micro_batch_size"] * job.processes
     # All episodes are played by the policy as the stage finds it: that is who a snapshot is before there is one.
     league = League(job.players, snapshot_rules(job.plan, set(job.snapshots)), job.engine)
-    episodes = collect(job.plan, job.stage, job.games, league.players(TrainState()), job.engine.codec)
+    episodes = collect(job, league.players(TrainState()))
     for engine in league.engines():
         engine.forget()
     return make_course(

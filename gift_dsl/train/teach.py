@@ -7,7 +7,8 @@ composition, so that games with short episodes are not learned from a few tokens
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -37,6 +38,7 @@ class Lessons:
         games: on the train split, by name.
         players: everybody but the policy, by name.
         codec: of the policy.
+        closing: what is awaited at the end, in the event loop in which was played.
     """
 
     seed: int
@@ -44,6 +46,7 @@ class Lessons:
     games: Mapping[str, TableGame]
     players: Mapping[str, Seat | Choice]
     codec: Codec
+    closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
     @property
     def scripted(self) -> JsonMap:
@@ -70,7 +73,7 @@ def scripted_play(lessons: Lessons) -> Iterator[tuple[int, Trajectory]]:
         TooManyVoids: more episodes than `max_void_share` allows have no result.
         PlayerFault: nothing is known of what can be said in a game.
     """
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, _closed(runner, lessons):
         scribe = make_scribe(lessons.codec)
         copies = runner.run(_copies(lessons, scribe)) if lessons.scripted["pack"] else dict[str, int]()
         num_episodes, size = lessons.scripted["episodes"], lessons.batch_size
@@ -80,6 +83,20 @@ def scripted_play(lessons: Lessons) -> Iterator[tuple[int, Trajectory]]:
             packed = [_packed(lessons, copies, keys, walk) for walk in walks]
             for trajectory in runner.run(_play(lessons, scribe, keys, packed)):
                 yield step, trajectory
+
+
+@contextmanager
+def _closed(runner: asyncio.Runner, lessons: Lessons) -> Generator[None]:
+    """Connections that were opened in a loop are closed in it."""
+
+    async def close() -> None:
+        for each in lessons.closing:
+            await each()
+
+    try:
+        yield
+    finally:
+        runner.run(close())
 
 
 async def _play(lessons: Lessons, scribe: Scribe, keys: Keys, walks: Sequence[Walk]) -> list[Trajectory]:
