@@ -21,7 +21,7 @@ class StageEstimate:
         steps: most steps.
         groups, group_size, episodes: of one step.
         subgame_episodes: plays of single games in one step, on average.
-        rows, updates: of one step.
+        rows, updates: of one step; a step of a supervised stage is one update, of episodes whose rows are not counted.
         turns: most policy turns of one episode.
         tokens_typical, tokens_longest: of one episode's longest sequence.
         policy_tokens: typical sampled tokens of one step.
@@ -156,7 +156,7 @@ def estimate_stage(context: Context, stage: StagePlan) -> StageEstimate:
         episodes=episodes,
         subgame_episodes=sum(plays.values()),
         rows=batch.rows if batch is not None else 0,
-        updates=batch.updates if batch is not None else 0,
+        updates=batch.updates if batch is not None else 1,
         turns=tokens.turns,
         tokens_typical=tokens.typical,
         tokens_longest=tokens.longest,

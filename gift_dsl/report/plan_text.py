@@ -64,7 +64,7 @@ def _cells(stage: StageEstimate) -> tuple[str, ...]:
         stage.games,
         str(stage.steps) if stage.steps else "as data",
         f"{stage.episodes} ({stage.groups}x{stage.group_size})" if played else "-",
-        str(stage.updates) if played else "1",
+        str(stage.updates),
         str(stage.turns),
         amount(stage.tokens_typical),
         amount(stage.tokens_longest),
@@ -164,11 +164,11 @@ def _memory(compiled: Compiled, limit: float | None) -> Iterator[str]:
     shown = ", ".join(f"{name} {value:.{digits}f}" for name, value in terms.items())
     yield f"Memory (GiB, one device, {memory.where}): {shown}"
     peaks = f"  training peak {memory.training_peak:.{digits}f}, rollout peak {memory.rollout_peak:.{digits}f}"
-    rest = f" without {', '.join(memory.left_out)}" if memory.left_out else ""
+    rest = f", `{'`, `'.join(memory.left_out)}` not counted" if memory.left_out else ""
     fits = "" if limit is None else f"; {'fits' if memory.peak <= limit else 'does NOT fit'} into {limit:g} GiB{rest}"
     yield peaks + fits + " (estimate, +-25 %)"
     if memory.left_out:
-        yield f"  not counted, for the config.json is not on this machine: {', '.join(memory.left_out)}"
+        yield f"  not counted, for their config.json is not on this machine: {', '.join(memory.left_out)}"
 
 
 def _needs(compiled: Compiled) -> Iterator[str]:
@@ -236,7 +236,7 @@ def _others(runs: Sequence[CheckedRun]) -> Iterator[str]:
     for run in runs:
         assert run.compiled is not None
         stages = run.compiled.estimates
-        steps = sum(stage.steps for stage in stages if stage.type == "grpo")
+        steps = sum(stage.steps for stage in stages)
         games = sum(stage.subgame_episodes * stage.steps for stage in stages)
         updates = sum(stage.updates * stage.steps for stage in stages)
         tokens = sum(stage.policy_tokens * stage.steps for stage in stages)

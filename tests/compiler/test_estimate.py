@@ -115,7 +115,8 @@ def test_totals_are_steps_times_what_a_step_has(check):
 
 def test_a_supervised_stage_on_scripted_play_has_as_many_updates_as_its_data(check):
     text = "[{name: w, type: sft, play: all, epochs: 2, data: {scripted: {episodes: 100}}, sft: {batch_size: 32}}]"
-    assert stage(check(f"stages={text}")).steps == 8
+    made = stage(check(f"stages={text}"))
+    assert (made.steps, made.updates, made.to_json()["total"]["updates"]) == (8, 1, 8)
 
 
 def test_the_document_of_a_plan_has_the_promised_keys(check):
