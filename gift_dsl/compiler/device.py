@@ -202,25 +202,12 @@ class _Device:
 
     def _residents(self, seated: Sequence[Sequence[str]], *, loads_start: bool = False) -> dict[str, Guest]:
         """The models that are loaded for these seats and stay, by name."""
-        names = self._reached([str(name) for names in seated for name in names])
+        names = reached_names(self.context, [str(name) for names in seated for name in names])
         shapes = {name: self._shape_of(name) for name in names if self._is_local(name)}
         found = {name: Guest(shape=shape) for name, shape in shapes.items() if shape is not None}
         if loads_start and any(self._stands_for_start(name) for name in names):
             found[_START] = Guest(shape=self.shape)
         return found
-
-    def _reached(self, seated: Sequence[str]) -> tuple[str, ...]:
-        """Every name that may play, members of pools and who plays before a snapshot included (`run.seating`)."""
-        waiting, found = list(seated), dict[str, None]()
-        while waiting:
-            name = waiting.pop(0)
-            opponent = None if name in found else self.context.opponent(name)
-            found[name] = None
-            if isinstance(opponent, PoolOpponent):
-                waiting += [one if isinstance(one, str) else one.opponent for one in opponent.members]
-            elif isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
-                waiting.append(opponent.first)
-        return tuple(found)
 
     def _stands_for_start(self, name: str) -> bool:
         opponent = self.context.opponent(name)
@@ -235,6 +222,20 @@ class _Device:
             assert isinstance(opponent, LocalOpponent)
             self.shapes[name] = _local_shape(self.context, opponent)
         return self.shapes[name]
+
+
+def reached_names(context: Context, seated: Sequence[str]) -> tuple[str, ...]:
+    """Every name that may play, members of pools and who plays before a snapshot included (`run.seating`)."""
+    waiting, found = list(seated), dict[str, None]()
+    while waiting:
+        name = waiting.pop(0)
+        opponent = None if name in found else context.opponent(name)
+        found[name] = None
+        if isinstance(opponent, PoolOpponent):
+            waiting += [one if isinstance(one, str) else one.opponent for one in opponent.members]
+        elif isinstance(opponent, SnapshotOpponent) and opponent.first is not None:
+            waiting.append(opponent.first)
+    return tuple(found)
 
 
 _WORDS: Final[Mapping[str, str]] = {"before": "before", "probe": "probes of", "after": "after"}

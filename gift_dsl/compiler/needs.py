@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
 from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.device import reached_names
+from gift_dsl.compiler.estimate import seated_names
 from gift_dsl.compiler.keys import host_of
 from gift_dsl.compiler.model import model_shape
 from gift_dsl.compiler.shapes import num_parameters
 from gift_dsl.data import is_local
-from gift_dsl.plan import Plan, frozen
-from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent
+from gift_dsl.plan import Plan, StagePlan, frozen, leaves
+from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, SnapshotOpponent
 
 BYTES_PER_TOKEN_RECORDED = 6.0
 """Of a trajectory shard, gzip level 6: 17.7 kB raw for an episode of about 650 tokens, packed to 0.23 of it."""
@@ -25,7 +28,8 @@ class Needs:
         endpoints: one for each `openai` opponent: name, model, host, api_key_env, key_is_set.
         datasets: one for each dataset: name, found on this machine, pinned.
         models: one for each model: name, found on this machine, pinned.
-        disk_gib: of checkpoints and trajectories, an estimate; None where the model's size is not known.
+        disk_gib: of checkpoints, models, snapshots and trajectories, an estimate; None where the size of the model is not
+            known.
     """
 
     endpoints: tuple[dict[str, Any], ...]
@@ -78,19 +82,41 @@ def _sources(context: Context, plan: Plan) -> tuple[tuple[dict[str, Any], ...], 
     return tuple(datasets.values()), tuple(models)
 
 
-def _disk_gib(context: Context, tokens_total: int) -> float | None:
+def _disk_gib(context: Context, plan: Plan, tokens_total: int) -> float | None:
+    """Checkpoints with two states of an optimizer, models handed on, snapshots and trajectories, at the run's end."""
     shape = model_shape(context)
     if shape is None:
         return None
-    parameters, output = num_parameters(shape), context.spec.output
-    stored = 2 if context.spec.model.weights == "bf16" else 4
-    lora = context.spec.model.lora
-    checkpoint = parameters * stored * (3 if lora is None else 0.05)
+    output, final = context.spec.output, plan.evaluation.final
+    whole = num_parameters(shape) * (2 if context.spec.model.weights == "bf16" else 4)
+    checkpoint = whole * (3 if context.spec.model.lora is None else 0.05)
+    kept = [_saved(stage.until.max_steps, output.save_every, output.keep_checkpoints) for stage in plan.stages]
+    tested = () if final is None else final.checkpoints
+    checkpoints = sum(kept) + sum(isinstance(one, int) for one in tested) + 1  # a new one is written before one goes
+    models = len(plan.stages) + ("best" in tested)
+    snapshots = sum(_snapshots(context, stage) for stage in plan.stages)
     recorded = tokens_total * BYTES_PER_TOKEN_RECORDED if output.trajectories == "all" else 0
-    return (checkpoint * (output.keep_checkpoints + 1) + recorded) / 2**30
+    return (checkpoint * checkpoints + whole * (models + snapshots) + recorded) / 2**30
+
+
+def _saved(steps: int, every: int, keep: int) -> int:
+    """Checkpoints that stay of a stage; `keep` where its steps are not known."""
+    return keep if not steps else min(keep, math.ceil(steps / every))
+
+
+def _snapshots(context: Context, stage: StagePlan) -> int:
+    """Most snapshots of a stage on the disk: those that a kept checkpoint may still name, and what came since."""
+    output, steps = context.spec.output, stage.until.max_steps
+    seated = [name for leaf in leaves(stage.play) for name in seated_names(context.games[leaf.game])]
+    rules = [context.opponent(name) for name in reached_names(context, seated)] if stage.type == "grpo" else []
+    return sum(
+        min(steps // rule.every, rule.keep + math.ceil(output.keep_checkpoints * output.save_every / rule.every))
+        for rule in rules
+        if isinstance(rule, SnapshotOpponent)
+    )
 
 
 def find_needs(context: Context, plan: Plan, tokens_total: int) -> Needs:
     """The needs of a plan; reads the environment's names and the cache folders, no network."""
     datasets, models = _sources(context, plan)
-    return Needs(_endpoints(context), datasets, models, _disk_gib(context, tokens_total))
+    return Needs(_endpoints(context), datasets, models, _disk_gib(context, plan, tokens_total))

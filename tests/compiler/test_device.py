@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gift_dsl.compiler.shapes import KNOWN_SHAPES, num_parameters
+from gift_dsl.report.plan_text import plan_text
 
 GIB = 2**30
 SMALL = num_parameters(KNOWN_SHAPES["Qwen/Qwen2.5-0.5B"]) * 4 / GIB
@@ -173,3 +174,59 @@ def test_each_stage_has_its_own_optimizer(memory, kind):
 
 def test_one_process_has_nothing_to_spread(memory):
     assert memory("resources.sharding=fsdp").weights == close(SMALL)
+
+
+# ── on disk ──
+
+
+@pytest.fixture
+def disk(check):
+    def found(*sets):
+        (run,) = check(*QWEN, "output.trajectories=none", *sets).runs
+        return run.compiled.needs.disk_gib
+
+    return found
+
+
+EARLY = "games.tictactoe.opponents=early"
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "files"),
+    [
+        ("{type: snapshot, every: 20, keep: 8}", 100, 5),
+        ("{type: snapshot, every: 20, keep: 8}", 1000, 8 + 2),  # two checkpoints, 20 steps apart, and 20 steps since
+        ("{type: snapshot, every: 5, keep: 1}", 1000, 1 + 8),
+        ("{type: snapshot, every: 500, keep: 1}", 100, 0),
+    ],
+)
+def test_snapshots_are_kept_as_long_as_a_checkpoint_may_name_them(disk, rule, steps, files):
+    until = f"stages[main].until.steps={steps}"
+    assert disk(f"opponents.early={rule}", EARLY, until) - disk(until) == close(files * SMALL)
+
+
+def test_every_stage_keeps_its_checkpoints_and_hands_on_a_model(disk):
+    stages = ", ".join(f"{{name: s{n}, type: grpo, play: tictactoe, until: {{steps: 100}}}}" for n in range(3))
+    assert disk("stages[main].until.steps=100") == close(3 * SMALL * (2 + 1) + SMALL)
+    assert disk(f"stages=[{stages}]") == close(3 * SMALL * (3 * 2 + 1) + 3 * SMALL)
+    assert disk("stages[main].until.steps=10") == close(3 * SMALL * (1 + 1) + SMALL)
+
+
+def test_checkpoints_that_the_final_test_names_stay(disk):
+    steps = "stages[main].until.steps=100"
+    final = "evaluation={probe: {every: 10, rounds: 8}, final: {rounds: 8, checkpoints: [40, best]}}"
+    assert disk(steps, final) - disk(steps) == close(3 * SMALL + SMALL)
+
+
+# ── as it is told ──
+
+
+def test_the_text_says_when_it_is_and_what_it_does_not_count(check):
+    unknown = "opponents.other={type: local, source: somebody/unheard-of}"
+    crowd = "opponents.crowd={type: pool, members: [rival, other]}"
+    sets = (*RIVAL, unknown, crowd, "games.tictactoe.opponents=crowd", "resources.device_memory_gib=24")
+    text = plan_text(check(*QWEN, *sets), width=200)
+    assert "Memory (GiB, one device, stage main): " in text
+    assert "opponents 28.37" in text
+    assert "does NOT fit into 24 GiB, `other` not counted (estimate" in text
+    assert "not counted, for their config.json is not on this machine: other" in text
