@@ -28,8 +28,7 @@ class Needs:
         endpoints: one for each `openai` opponent: name, model, host, api_key_env, key_is_set.
         datasets: one for each dataset: name, found on this machine, pinned.
         models: one for each model: name, found on this machine, pinned.
-        disk_gib: of checkpoints, models, snapshots and trajectories, an estimate; None where the size of the model is not
-            known.
+        disk_gib: of checkpoints, models, snapshots and trajectories: an estimate; None where the model's size is open.
     """
 
     endpoints: tuple[dict[str, Any], ...]
