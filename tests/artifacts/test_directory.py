@@ -194,7 +194,7 @@ def test_the_page_names_every_place_of_a_run(tmp_path):
     run = make_run(tmp_path)
     page = (Path(__file__).parent.parent.parent / "docs" / "run_directory.md").read_text(encoding="utf-8")
     places = [value for name in dir(run) if isinstance(value := getattr(run, name), Path) and name != "path"]
-    assert len(places) == 15
+    assert len(places) == 16
     assert [place.name for place in places if f"`{place.name}" not in page] == []
 
 
