@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.unused import trained_games, used_games
@@ -13,16 +13,18 @@ from gift_dsl.spec.models.evaluation import CommonGenBenchmark, LmEvalBenchmark
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent
 
-GENERATIVE: Final = (
-    "generative", "cot", "gsm8k", "math", "mmlu_pro", "ifeval", "humaneval", "mbpp", "drop", "triviaqa", "nq_open",
-    "bbh", "aime", "truthfulqa_gen", "squad", "llama",
-)  # fmt: skip
-"""Words in the names of lm-eval tasks that ask for text; tasks without one of them are read as log-likelihood tasks."""
 
+def needs_loglikelihood(task: str) -> bool | None:
+    """Whether a task, group or tag of lm-eval scores continuations instead of asking for text; None: nobody knows.
 
-def needs_loglikelihood(task: str) -> bool:
-    """Whether a task of lm-eval scores continuations instead of asking for text, as far as its name tells."""
-    return not any(word in task for word in GENERATIVE)
+    A name has the kind of the longest known beginning or end that fits it.
+    """
+    from gift_dsl.compiler.lm_eval_tasks import SCORES, TEXT
+
+    scores, text = frozenset(SCORES.split()), frozenset(TEXT.split())
+    places = range(len(task), 0, -1)
+    fitting = (task, *(f"*{task[-end:]}" for end in places), *(f"{task[:end]}*" for end in places))
+    return next((name in scores for name in fitting if name in scores or name in text), None)
 
 
 def check(context: Context) -> Iterator[Diagnostic]:
@@ -38,19 +40,37 @@ def check(context: Context) -> Iterator[Diagnostic]:
             yield context.finding("subject-not-a-model", message, ("evaluation", "subjects", index))
     for index, item in enumerate(evaluation.benchmarks):
         path: Loc = ("evaluation", "benchmarks", index)
-        if isinstance(item, LmEvalBenchmark) and chat and needs_loglikelihood(item.task):
-            yield context.finding(
-                "loglikelihood-on-chat",
-                f"`{item.task}` scores log-likelihoods, which the chat API of `{chat[0]}` does not give",
-                (*path, "task"),
-                hint="use a generative task (`mmlu_generative`), or one of our own benchmarks",
-            )
+        if isinstance(item, LmEvalBenchmark) and chat:
+            yield from _task(context, (*path, "task"), item.task, chat[0])
         if isinstance(item, CommonGenBenchmark):
             judge = context.opponent(item.judge)
             if judge is not None and not isinstance(judge, OpenAIOpponent):
                 message = f"the judge `{item.judge}` has type `{judge.type}`; a judge is an `openai` opponent"
                 yield context.finding("judge-not-a-model", message, (*path, "judge"))
     yield from _double(context)
+
+
+def _task(context: Context, path: Loc, task: str, subject: str) -> Iterator[Diagnostic]:
+    """Whether a chat API can be asked for a task."""
+    scores = needs_loglikelihood(task)
+    if scores:
+        yield context.finding(
+            "loglikelihood-on-chat",
+            f"`{task}` scores log-likelihoods, which the chat API of `{subject}` does not give",
+            path,
+            hint="use a generative task (`mmlu_generative`), or one of our own benchmarks",
+        )
+    elif scores is None:
+        from gift_dsl.compiler.lm_eval_tasks import VERSION
+
+        yield context.finding(
+            "unknown-task",
+            f"`{task}` is no task of lm-eval {VERSION}: nobody knows whether it scores log-likelihoods, which the chat "
+            f"API of `{subject}` does not give",
+            path,
+            severity="warning",
+            hint="`lm_eval ls tasks` lists the tasks of the lm-eval that is installed",
+        )
 
 
 def check_history(context: Context) -> Iterator[Diagnostic]:

@@ -601,6 +601,17 @@ _SEATS: Final[Mapping[str, Code]] = {
     ),
 }
 
+_TASKS: Final[Mapping[str, Code]] = {
+    "unknown-task": Code(
+        "warning",
+        "A benchmark of a chat API is no task of the lm-eval that this gift was made with. Where it scores "
+        "log-likelihoods, the evaluation will stop at it.",
+        "opponents: {m: {type: openai, base_url: http://localhost/v1, model: m}}\n"
+        "evaluation: {subjects: [m], benchmarks: [{type: lm_eval, task: mmul}]}",
+        "Correct the name; `lm_eval ls tasks` lists those of the lm-eval that is installed.",
+    ),
+}
+
 _MEANING: Final[Mapping[str, Code]] = {
     "model-source": Code(
         "error",
@@ -865,6 +876,7 @@ GROUPS: Final[Mapping[str, Mapping[str, Code]]] = MappingProxyType(
         "Names": _NAMES,
         "Seats and players": _SEATS,
         "Meaning": _MEANING,
+        "Benchmarks": _TASKS,
         "Endpoints": _ENDPOINTS,
         "Prompt templates": _TEMPLATES,
     }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from gift_dsl.compiler.evaluation import needs_loglikelihood
 
 CASES = [
     (["games.spy.opponents=[random, random]"], "seats", "3 other seats, but 2 opponents"),
@@ -199,3 +203,44 @@ def test_a_key_that_does_nothing_in_some_arms_of_a_sweep_does_something(check):
     assert idle(check("algorithm.discount=0.9", swept)) == set()
     swept = "sweep={axes: {algorithm.baseline: [group, role]}}"
     assert idle(check(swept)) == {("no-effect", "algorithm.baseline")}, "the arm itself is at fault"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "coqa",
+        "gsm_plus",
+        "eq_bench",
+        "niah_single_1",
+        "babi",
+        "mgsm_direct_bn",
+        "gsm8k",
+        "mmlu_generative",
+        "drop",
+        "bigbench_emojis_generate_until",
+    ],
+)
+def test_tasks_that_ask_for_text_can_be_asked_of_a_chat_api(task):
+    assert needs_loglikelihood(task) is False
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["mmlu", "mathqa", "leaderboard_mmlu_pro", "hellaswag", "wikitext", "squadv2", "blimp"],
+)
+def test_tasks_that_score_continuations_cannot(task):
+    assert needs_loglikelihood(task) is True
+
+
+def test_nothing_is_known_of_a_task_that_lm_eval_does_not_have():
+    assert needs_loglikelihood("my_own_task") is None
+
+
+@pytest.mark.slow
+def test_the_list_of_tasks_is_that_of_the_installed_lm_eval(tmp_path):
+    pytest.importorskip("lm_eval")
+    from scripts import list_lm_eval_tasks as script
+
+    kinds = script.Tasks(Path(script.find_spec("lm_eval").origin).parent / "tasks").all()
+    assert len(kinds) > 10_000
+    assert {name for name, kind in kinds.items() if needs_loglikelihood(name) is not (kind == script.SCORES)} == set()

@@ -1,0 +1,173 @@
+"""What tasks of lm-eval 0.4.13 ask for: made by scripts/list_lm_eval_tasks.py, not by hand.
+
+14,682 names of tasks, groups and tags; `*` stands for any beginning or end. A group of both kinds
+needs scores.
+"""
+
+from typing import Final
+
+VERSION: Final = "0.4.13"
+
+TEXT: Final = """
+20_newsgroups acp_app_* acp_areach_* acp_bench* acp_bool_cot_2shot acp_gen_2shot* acp_just_* acp_land_*
+acp_mcq_cot_2shot acp_nexta_gen* acp_prog_* acp_reach_* acp_val_* adr adr_prompt_* adr_tasks african_*
+afridiacritics_* afrimgsm* afriqa* afrobench afrobench_MT_tasks afrobench_xqa_tasks ag_news agieval_gaokao_mathcloze
+agieval_math aime aime24 aime25 anagrams* arc_challenge_chat arc_challenge_llama argument_topic asdiv_cot_llama
+ask_gec* assin2_sts atis babi babilong* banking77 basque_bench_flores_* bbh bbh_cot_* bbh_fewshot* bbh_zeroshot*
+bbq_generate* boolq-seq2seq cabreu* careqa_open catalan_bench_flores_* catalanqa celep2 chain_of_thought chartqa*
+cieacova_word claim_stance_topic cnn_dailymail* cocoteros_* code2text* coedit_gec common_voice_en coqa coqcat
+cruxeval_* cycle_letters darija_summarization* darija_transl* dbpedia_14 doc_vqa drop eq_bench eqbench_* ethos_binary
+evalita-mp_gen evalita-mp_ls* evalita-mp_ner* evalita-mp_re* evalita-mp_sum_fp* evalita-sp_sum_task_fp* fda
+financial_tweets fld_default fld_logical_formula_* fld_star flores* french_bench_fquadv2 french_bench_fquadv2_genq
+french_bench_fquadv2_hasAns french_bench_gen french_bench_multifquad french_bench_orangesum_* french_bench_trivia
+galician_bench_flores_* global_piqa_generation global_piqa_nonparallel_generation* global_piqa_parallel_generation*
+gpqa_diamond_cot_* gpqa_diamond_generative_n_shot gpqa_extended_cot_* gpqa_extended_generative_n_shot gpqa_main_cot_*
+gpqa_main_generative_n_shot gpt3_translation_benchmarks graphwalks* gsm8k gsm8k_* gsm_plus* hendrycks_math* hrm8k
+hrm8k_* humaneval* ifeval* infinitebench* iwslt2017* ja_leaderboard_jaqket_v2 ja_leaderboard_jsquad
+ja_leaderboard_mgsm ja_leaderboard_xlsum jfinqa* jsonschema_bench* kbl kbl_bar_exam_em* kbl_ca*
+kbl_common_legal_mistake_qa_* kbl_knowledge_em kbl_legal_concept_qa_em kbl_offense_component_qa_em
+kbl_query_and_statute_matching_qa_em kbl_reasoning_em kbl_stat* kmmlu_cot_hard* kmmlu_direct* kormedmcqa*
+law_stack_exchange leaderboard_i* leaderboard_math_* ledgar legalbench* libra libra_* librusec_* lingoly* llama
+logieval long_context_multiq longbench longbench_* longcxt longproc* mafand* masakhaner* masakhapos* matreshka_* mbpp
+mbpp_instruct mbpp_plus* meddialog_qsumm meddialog_raw_dialogues medical_abstracts mediqa_qa2019 medtext meqsum
+metabench_gsm8k* mgsm_cot_native mgsm_direct* mgsm_en_cot_* mgsm_native_cot_* mimic_repsum minerva_math* mlqa
+mlqa_ar_* mlqa_de_* mlqa_e* mlqa_hi_* mlqa_vi_* mlqa_zh_* mmlu_abstract_algebra_generative* mmlu_anatomy_generative*
+mmlu_astronomy_generative* mmlu_business_ethics_generative* mmlu_clinical_knowledge_generative*
+mmlu_college_biology_generative* mmlu_college_chemistry_generative* mmlu_college_computer_science_generative*
+mmlu_college_mathematics_generative* mmlu_college_medicine_generative* mmlu_college_physics_generative*
+mmlu_computer_security_generative* mmlu_conceptual_physics_generative* mmlu_cot_llama* mmlu_de_llama*
+mmlu_econometrics_generative* mmlu_electrical_engineering_generative* mmlu_elementary_mathematics_generative*
+mmlu_es_llama* mmlu_flan_cot_* mmlu_flan_n_shot_generative* mmlu_formal_logic_generative* mmlu_fr_llama*
+mmlu_generative mmlu_global_facts_generative* mmlu_hi_llama* mmlu_high_school_biology_generative*
+mmlu_high_school_chemistry_generative* mmlu_high_school_computer_science_generativ*
+mmlu_high_school_european_history_generative* mmlu_high_school_geography_generative*
+mmlu_high_school_government_and_politics_generative* mmlu_high_school_macroeconomics_generative*
+mmlu_high_school_mathematics_generative* mmlu_high_school_microeconomics_generative*
+mmlu_high_school_physics_generative* mmlu_high_school_psychology_generative* mmlu_high_school_statistics_generative*
+mmlu_high_school_us_history_generative* mmlu_high_school_world_history_generative* mmlu_human_aging_generative*
+mmlu_human_sexuality_generative* mmlu_humanities_generative* mmlu_international_law_generative* mmlu_it_llama*
+mmlu_jurisprudence_generative* mmlu_llama* mmlu_logical_fallacies_generative* mmlu_machine_learning_generative*
+mmlu_management_generative* mmlu_marketing_generative* mmlu_medical_genetics_generative*
+mmlu_miscellaneous_generative* mmlu_moral_disputes_generative* mmlu_moral_scenarios_generative*
+mmlu_nutrition_generative* mmlu_other_generative* mmlu_philosophy_generative* mmlu_prehistory_generative* mmlu_pro
+mmlu_pro_* mmlu_professional_accounting_generative* mmlu_professional_law_generative*
+mmlu_professional_medicine_generative* mmlu_professional_psychology_generative* mmlu_prox_* mmlu_pt_llama*
+mmlu_public_relations_generative* mmlu_redux_a* mmlu_redux_business_ethics_generative mmlu_redux_c* mmlu_redux_e*
+mmlu_redux_formal_logic_generative mmlu_redux_g* mmlu_redux_h* mmlu_redux_international_law_generative
+mmlu_redux_jurisprudence_generative mmlu_redux_logical_fallacies_generative mmlu_redux_m*
+mmlu_redux_nutrition_generative mmlu_redux_other_generative mmlu_redux_p* mmlu_redux_security_studies_generative
+mmlu_redux_soci* mmlu_redux_spanish_generative mmlu_redux_stem_generative mmlu_redux_us_foreign_policy_generative
+mmlu_redux_virology_generative mmlu_redux_world_religions_generative mmlu_security_studies_generative*
+mmlu_social_sciences_generative* mmlu_sociology_generative* mmlu_stem_generative* mmlu_th_llama*
+mmlu_us_foreign_policy_generative* mmlu_virology_generative* mmlu_world_religions_generative* mmmu_val* mts_dialog
+nerel-bench niah_multi* niah_single_* non_greedy_robustness_* noridiom_n* norquad* norrewrite_instruct norsumm*
+nortruthfulqa_gen_n* noticia nq_open ntrex_* olaph option_order_robustness_agieval_* passkey* phrases_* pisa pisa_ch*
+pisa_de* pisa_e* pisa_fr* pisa_it* pisa_llm_judged polemo2* portuguese_bench_flores_* prompt_robustness_*
+putnam_axiom* qasper_freeform random_insertion realtoxicityprompts reversed_words ru_2wikimultihopqa ru_babilong_qa*
+ru_entity_* ru_gsm100 ru_qasper ru_quality ru_relation_* ru_sci_* ruler ruler_* salt salt_ach-eng_prompt_* salt_eng-*
+salt_ibo-eng_prompt_* salt_l* salt_nyn-eng_prompt_* salt_prompt_* salt_swa-eng_prompt_* salt_t* score_*
+scrolls_govreport scrolls_narrativeqa scrolls_qasper scrolls_qmsum scrolls_summscreenfd self_consistency
+simple_cooccurrence_bias_gen slr_bench_* spanish_bench_flores_* squad_completion stsb summarization_gl
+super-glue-lm-eval-v1-seq2seq super-glue-t5-prompt super_glue-* swde t0_eval tatoeba_* terretaqa tinyGSM8k transl*
+triviaqa truthfulqa-multi_gen_* truthfulqa_gen truthfulqa_gl_gen truthfulqa_multi truthfulqa_va turkishmmlu_cot*
+tydiqa_goldp* ulqa_ unfair_tos unscramble wmt-ro-en-t5-prompt wmt14 wmt14-* wmt16 wmt16-* xlsum_* xlum xquad xquad_*
+xsum yahoo_answers_topics *_generate_until
+"""
+
+SCORES: Final = """
+AraDiCE* RC_tasks aclue aclue_* advanced_ai_risk* aexams* afrimmlu* afrisenti* afrixnli* afrobench_TC_tasks
+afrobench_belebele afrobench_lite afrobench_mmlu_tasks afrobench_sentiment_tasks agieval agieval_aqua_rat agieval_cn
+agieval_en agieval_gaokao_biology agieval_gaokao_ch* agieval_gaokao_english agieval_gaokao_geography
+agieval_gaokao_history agieval_gaokao_mathqa agieval_gaokao_physics agieval_jec_qa_* agieval_l* agieval_nous
+agieval_sat_* ai2_arc anli anli_r* arab_culture* arabic* arc_ar arc_bn arc_ca* arc_challenge arc_challenge_mt* arc_da
+arc_de arc_easy arc_es arc_eu* arc_fr arc_gu arc_hi arc_hr arc_hu arc_hy arc_id arc_it arc_kn arc_ml arc_mr
+arc_multilingual arc_ne arc_nl arc_pt arc_ro arc_ru arc_sk arc_sr arc_sv arc_ta arc_te arc_uk arc_vi arc_zh
+arithmetic* asdiv assin2_rte assin_* bangla_* basque-glue basque_bench bbq bbq_ambig bbq_disambig bear bear_big
+bec2016eu belebele* bertaqa* bhs__basque__* bhs__hindi__S_* bhs__swahili__N_of_Poss_* bhs_basque bhs_hindi bhs_swahili
+bhtc_v2 bigbench_* blimp blimp_* boolq boolqa_bn c4 cabbq cabbq_* careqa_e* careqa_open_perplexity catalan_bench
+catcola cb celep1 ceval-valid* cieacova cieacova_choice click click_* cmmlu cmmlu_* cola commonsense_qa copa copa_ar
+copa_ca copa_es copal_id* crows_pairs* csatqa* darija_sentiment* darijahellaswag darijammlu* discrim_eval_*
+egyhellaswag egymmlu* epec_koref_bin esbbq esbbq_* escola ethics_* eus_exams_e* eus_proficiency eus_reading eus_trivia
+evalita-mp evalita-mp_at* evalita-mp_faq* evalita-mp_hs* evalita-mp_mc evalita-mp_sa* evalita-mp_te* evalita-mp_wic*
+flan_held_out freebase french_bench french_bench_arc_challenge french_bench_boolqa french_bench_extra
+french_bench_fquadv2_bool french_bench_grammar french_bench_hellaswag french_bench_mc french_bench_opus_perplexity
+french_bench_perplexity french_bench_reading_comp french_bench_topic_based_nli french_bench_vocab
+french_bench_wikitext_fr french_bench_xnli galcola galician_bench glianorex* global_mmlu_* global_piqa_cloze
+global_piqa_nonparallel_cloze* global_piqa_parallel_cloze* glue gpqa gpqa_diamond_n_shot gpqa_diamond_zeroshot
+gpqa_extended_n_shot gpqa_extended_zeroshot gpqa_main_n_shot gpqa_main_zeroshot greekmmlu* groundcocoa haerae* headqa*
+hellaswag* hendrycks_ethics histoires_morales icelandic_winogrande include_base_44_* indicparam* indicxnli_gu
+injongointent* inverse_scaling_* ja_leaderboard_jcommonsenseqa ja_leaderboard_jnli ja_leaderboard_marc_ja
+ja_leaderboard_xwinograd japanese_leaderboard kmmlu kmmlu_a* kmmlu_biology kmmlu_chemi* kmmlu_civil_engineering
+kmmlu_computer_science kmmlu_construction kmmlu_criminal_law kmmlu_e* kmmlu_f* kmmlu_g* kmmlu_h* kmmlu_in*
+kmmlu_korean_history kmmlu_law kmmlu_m* kmmlu_nondestructive_testing kmmlu_other* kmmlu_p* kmmlu_r* kmmlu_s* kmmlu_t*
+kobest* lambada* leaderboard leaderboard_bbh* leaderboard_gpqa* leaderboard_mmlu_pro leaderboard_musr* lm_syneval*
+logiqa* longbench2* m_mmlu* masakhanews* mastermind* math_word_problems mathqa mc_taco med_concepts_qa*
+med_prescriptions* med_text_classification* meddialog meddialog_qsumm_perplexity meddialog_raw_perplexity
+mediqa_qa2019_perplexity medmcqa medqa_4options medtext_perplexity mela mela_ar mela_de mela_e* mela_fr mela_i*
+mela_ja mela_ru mela_zh metabench metabench_arc* metabench_hellaswag* metabench_mmlu* metabench_permute
+metabench_secondary* metabench_truthfulqa* metabench_winogrande* mimic_repsum_perplexity mmlu mmlu_abstract_algebra
+mmlu_abstract_algebra_continuation mmlu_anatomy mmlu_anatomy_continuation mmlu_astronomy mmlu_astronomy_continuation
+mmlu_business_ethics mmlu_business_ethics_continuation mmlu_clinical_knowledge mmlu_clinical_knowledge_continuation
+mmlu_college_biology mmlu_college_biology_continuation mmlu_college_chemistry mmlu_college_chemistry_continuation
+mmlu_college_computer_science mmlu_college_computer_science_continuation mmlu_college_mathematics
+mmlu_college_mathematics_continuation mmlu_college_medicine mmlu_college_medicine_continuation mmlu_college_physics
+mmlu_college_physics_continuation mmlu_computer_security mmlu_computer_security_continuation mmlu_conceptual_physics
+mmlu_conceptual_physics_continuation mmlu_continuation mmlu_early_training mmlu_econometrics
+mmlu_econometrics_continuation mmlu_electrical_engineering mmlu_electrical_engineering_continuation
+mmlu_elementary_mathematics mmlu_elementary_mathematics_continuation mmlu_flan_n_shot_loglikelihood* mmlu_formal_logic
+mmlu_formal_logic_continuation mmlu_global_facts mmlu_global_facts_continuation mmlu_high_school_biology
+mmlu_high_school_biology_continuation mmlu_high_school_chemistry mmlu_high_school_chemistry_continuation
+mmlu_high_school_computer_science mmlu_high_school_computer_science_continuation mmlu_high_school_european_history
+mmlu_high_school_european_history_continuation mmlu_high_school_geography mmlu_high_school_geography_continuation
+mmlu_high_school_government_and_politics mmlu_high_school_government_and_politics_continuation
+mmlu_high_school_macroeconomics mmlu_high_school_macroeconomics_continuation mmlu_high_school_mathematics
+mmlu_high_school_mathematics_continuation mmlu_high_school_microeconomics mmlu_high_school_microeconomics_continuation
+mmlu_high_school_physics mmlu_high_school_physics_continuation mmlu_high_school_psychology
+mmlu_high_school_psychology_continuation mmlu_high_school_statistics mmlu_high_school_statistics_continuation
+mmlu_high_school_us_history mmlu_high_school_us_history_continuation mmlu_high_school_world_history
+mmlu_high_school_world_history_continuation mmlu_human_aging mmlu_human_aging_continuation mmlu_human_sexuality
+mmlu_human_sexuality_continuation mmlu_humanities mmlu_humanities_continuation mmlu_humanities_tasks
+mmlu_international_law mmlu_international_law_continuation mmlu_jurisprudence mmlu_jurisprudence_continuation
+mmlu_logical_fallacies mmlu_logical_fallacies_continuation mmlu_machine_learning mmlu_machine_learning_continuation
+mmlu_management mmlu_management_continuation mmlu_marketing mmlu_marketing_continuation mmlu_medical_genetics
+mmlu_medical_genetics_continuation mmlu_miscellaneous mmlu_miscellaneous_continuation mmlu_moral_disputes
+mmlu_moral_disputes_continuation mmlu_moral_scenarios mmlu_moral_scenarios_continuation mmlu_nutrition
+mmlu_nutrition_continuation mmlu_other mmlu_other_continuation mmlu_other_tasks mmlu_philosophy
+mmlu_philosophy_continuation mmlu_prehistory mmlu_prehistory_continuation mmlu_professional_accounting
+mmlu_professional_accounting_continuation mmlu_professional_law mmlu_professional_law_continuation
+mmlu_professional_medicine mmlu_professional_medicine_continuation mmlu_professional_psychology
+mmlu_professional_psychology_continuation mmlu_public_relations mmlu_public_relations_continuation mmlu_redux_spanish
+mmlu_security_studies mmlu_security_studies_continuation mmlu_social_sciences mmlu_social_sciences_continuation
+mmlu_social_sciences_tasks mmlu_sociology mmlu_sociology_continuation mmlu_stem mmlu_stem_continuation mmlu_stem_tasks
+mmlu_us_foreign_policy mmlu_us_foreign_policy_continuation mmlu_virology mmlu_virology_continuation
+mmlu_world_religions mmlu_world_religions_continuation mmlusr* mmmlu mmmlu_* mnli mnli_mismatch moral_stories mrpc
+mts_dialog_perplexity multiblimp* multimedqa multiple_choice multirc mutual* naijarc* ncb nollysenti* noor
+noor_abstract_algebra noor_co* noor_ele* noor_high_school_* noor_machine_learning noor_stem* norbelebele*
+norcommonsenseqa_n* norec_* noropenbookqa_n* nortruthfulqa_mc_n* nrk_quiz_qa_n* nug olaph_perplexity openai_mmlu*
+openbookqa* openllm paloma* parafrase* paws_ca paws_de paws_e* paws_fr paws_gl paws_ja paws_ko paws_zh pawsx persona*
+physics_gre_* pile_10k pile_arxiv pile_book* pile_dm-mathematics pile_e* pile_freelaw pile_g* pile_hackernews
+pile_nih-exporter pile_open* pile_p* pile_stackexchange pile_u* pile_wikipedia pile_youtubesubtitles piqa piqa_ar
+piqa_bn piqa_ca piqa_eu portuguese_bench prost pubmedqa pythia qa4mre* qasper qasper_bool qnli qnlieu qqp race record
+rte sciknoweval_mcqa* sciq scrolls_contractnli scrolls_quality sglue_rte sib sib_aeb_prompt_* sib_afr_prompt_*
+sib_aka_prompt_* sib_amh_prompt_* sib_ar* sib_bam_prompt_* sib_bem_prompt_* sib_cjk_prompt_* sib_dik_prompt_*
+sib_dyu_prompt_* sib_eng_prompt_* sib_ewe_prompt_* sib_fon_prompt_* sib_fra_prompt_* sib_fuv_prompt_* sib_gaz_prompt_*
+sib_hau_prompt_* sib_ibo_prompt_* sib_ka* sib_kbp_prompt_* sib_kea_prompt_* sib_ki* sib_kmb_prompt_* sib_knc_prompt_*
+sib_kon_prompt_* sib_lin_prompt_* sib_lu* sib_mos_prompt_* sib_nso_prompt_* sib_nus_prompt_* sib_nya_prompt_*
+sib_plt_prompt_* sib_por_prompt_* sib_prompt_* sib_run_prompt_* sib_sag_prompt_* sib_sna_prompt_* sib_so*
+sib_ssw_prompt_* sib_swa_prompt_* sib_ta* sib_tir_prompt_* sib_tso_prompt_* sib_tum_prompt_* sib_twi_prompt_*
+sib_tzm_prompt_* sib_umb_prompt_* sib_wol_prompt_* sib_xho_prompt_* sib_yor_prompt_* sib_zul_prompt_*
+simple_cooccurrence_bias siqa_ca social_* spanish_bench squadv2 sst2 storycloze* super-glue-lm-eval-v1 swag
+sycophancy* teca tinyArc tinyBenchmarks tinyHellaswag tinyMMLU tinyTruthfulQA* tinyWinogrande tmlu tmlu_AST_*
+tmlu_CAP_* tmlu_GSAT_* tmlu_accountant tmlu_basic_traditional_chinese_medicine tmlu_clinical_* tmlu_driving_rule
+tmlu_humanities_tasks tmlu_lawyer_qualification tmlu_nutritionist tmlu_other_tasks tmlu_s* tmlu_t* tmmluplus*
+toksuite* toxigen truthfulqa truthfulqa-multi truthfulqa-multi_mc* truthfulqa_ar_mc* truthfulqa_bn_mc*
+truthfulqa_ca_mc* truthfulqa_d* truthfulqa_e* truthfulqa_fr_mc* truthfulqa_gl truthfulqa_gl_mc* truthfulqa_gu_mc*
+truthfulqa_h* truthfulqa_i* truthfulqa_kn_mc* truthfulqa_mc* truthfulqa_ml_mc* truthfulqa_mr_mc*
+truthfulqa_multilingual truthfulqa_n* truthfulqa_pt_mc* truthfulqa_r* truthfulqa_s* truthfulqa_t* truthfulqa_uk_mc*
+truthfulqa_vi_mc* truthfulqa_zh_mc* turblimp_* turkishmmlu turkishmmlu_biology turkishmmlu_chemistry
+turkishmmlu_geography turkishmmlu_history turkishmmlu_mathematics turkishmmlu_ph* turkishmmlu_religion_and_ethics
+turkishmmlu_turkish_language_and_literature uhura-arc-easy_* uhura_arc_easy* uleval ulqa ulut uncheatable_eval*
+uyghur_l* vaxx_stance wag webqs wic wiceu wikitext winogender* winogrande wmdp wmdp_bio wmdp_c* wnli wnli_ca wnli_e*
+wsc wsc273 wsm wub wum xcopa xcopa_* xnli xnli_ar xnli_bg xnli_ca xnli_de xnli_e* xnli_fr xnli_gl xnli_hi xnli_ru
+xnli_sw xnli_t* xnli_ur xnli_v* xnli_zh xstorycloze* xwinograd* zhoblimp*
+"""
