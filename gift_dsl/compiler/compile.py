@@ -41,6 +41,7 @@ class Compiled:
             "evaluation": self.evaluation.to_json(),
             "memory_gib": None if self.memory is None else {k: round(v, 3) for k, v in self.memory.terms().items()},
             "memory_of": None if self.memory is None else self.memory.where,
+            "memory_waiting_gib": None if self.memory is None else round(self.memory.waiting, 3),
             "memory_leaves_out": [] if self.memory is None else list(self.memory.left_out),
             "memory_note": NOTE,
             "needs": self.needs.to_json(),

@@ -67,7 +67,8 @@ def estimate_device(
     times = [*device.times_of_stages(stages, evaluation), *device.times_of_final(evaluation)]
     left_out = tuple(name for name, found in device.shapes.items() if found is None)
     estimates = [replace(estimate_memory(inputs), where=where, left_out=left_out) for where, inputs in times]
-    return max(estimates, key=lambda one: (one.peak, one.training_peak + one.rollout_peak), default=None)
+    worst = max(estimates, key=lambda one: (one.peak, one.training_peak + one.rollout_peak))
+    return replace(worst, waiting=max(one.waiting for one in estimates))
 
 
 class _Device:
@@ -89,7 +90,8 @@ class _Device:
             seated = [seated_names(self.context.games[leaf.game]) for leaf in leaves(stage.play)]
             seated += [names for one in measured for names in one.opponents.values()]
             here = self._residents(seated)
-            inputs = _inputs(self.context, stage, self.shape, min(estimate.tokens_longest, stage.max_context))
+            longest, waiting = min(estimate.tokens_longest, stage.max_context), self._waiting(stage, bool(measured))
+            inputs = replace(_inputs(self.context, stage, self.shape, longest), waiting_copies=waiting)
             yield f"stage {stage.name}", replace(inputs, guests=tuple(here.values()))
             for rollout in self._rollouts(stage):
                 yield f"stage {stage.name}", self._playing(inputs, rollout, here)
@@ -113,6 +115,15 @@ class _Device:
             for one in finals:
                 for rollout in self._measured(one, last, 0 if final is None else final.max_tokens):
                     yield "the final evaluation", self._playing(inputs, rollout, here)
+
+    def _waiting(self, stage: StagePlan, is_measured: bool) -> int:
+        """Copies on the CPU: those that are kept, one more while an old one goes, and that of evaluations."""
+        seated = [name for leaf in leaves(stage.play) for name in seated_names(self.context.games[leaf.game])]
+        played = reached_names(self.context, seated) if stage.type == "grpo" else ()
+        rules = [one for one in map(self.context.opponent, played) if isinstance(one, SnapshotOpponent)]
+        kept = sum(min(rule.keep, stage.until.max_steps // rule.every) + 1 for rule in rules)
+        is_defined = any(isinstance(one, SnapshotOpponent) for one in self.context.spec.opponents.values())
+        return kept + (is_measured and is_defined)
 
     # ── what is played at once ──
 

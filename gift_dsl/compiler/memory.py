@@ -118,6 +118,7 @@ class MemoryInputs:
         vllm_gpu_share: share of the device that a colocated vLLM takes, in (0, 1]; counts with `device_gib` only.
         device_gib: memory of the device, where it is known: the engine in the process fits its batches to it.
         guests: other models on the device.
+        waiting_copies: earlier versions of the policy in the memory of the CPU.
         attention: which code computes it; `eager` holds the scores of every head.
         fused_head: TRL's head, which computes log-probabilities from tiles of logits; else all logits at once.
 
@@ -144,6 +145,7 @@ class MemoryInputs:
     vllm_gpu_share: float | None = None
     device_gib: float | None = None
     guests: tuple[Guest, ...] = ()
+    waiting_copies: int = 0
     attention: Attention = "sdpa"
     fused_head: bool = True
 
@@ -184,6 +186,7 @@ class MemoryEstimate:
         kv_cache: keys and values of the rollout, or the whole pool that vLLM reserves.
         opponent_caches: keys and values of the other models.
         sampling: next-token logits of a batch of each model, their fp32 probabilities and the running sum in fp64.
+        waiting: not on the device and no term: earlier policies in the memory of the CPU, of one process.
         where: when in a run this is.
         left_out: opponents on the device whose size is not known, so that they are not counted.
     """
@@ -203,6 +206,7 @@ class MemoryEstimate:
     kv_cache: float = 0.0
     opponent_caches: float = 0.0
     sampling: float = 0.0
+    waiting: float = 0.0
     where: str = ""
     left_out: tuple[str, ...] = ()
 
@@ -229,7 +233,8 @@ class MemoryEstimate:
 
     def terms(self) -> dict[str, float]:
         """Every term and the three peaks, by name, in the order they are printed."""
-        named = {field.name: float(getattr(self, field.name)) for field in fields(self) if field.type == "float"}
+        names = [field.name for field in fields(self) if field.type == "float" and field.name != "waiting"]
+        named = {name: float(getattr(self, name)) for name in names}
         peaks = {"training_peak": self.training_peak, "rollout_peak": self.rollout_peak, "peak": self.peak}
         return named | peaks
 
@@ -258,6 +263,7 @@ def estimate_memory(inputs: MemoryInputs) -> MemoryEstimate:
         kv_cache=_policy_cache(inputs, widths) / _GIB,
         opponent_caches=sum(_guest_cache(inputs, guest, widths) for guest in _players(inputs)) / _GIB,
         sampling=_sampling(inputs, widths) / _GIB,
+        waiting=inputs.waiting_copies * num_parameters(shape) * widths.seen / _GIB,
     )
 
 

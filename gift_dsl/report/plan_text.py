@@ -167,6 +167,8 @@ def _memory(compiled: Compiled, limit: float | None) -> Iterator[str]:
     rest = f", `{'`, `'.join(memory.left_out)}` not counted" if memory.left_out else ""
     fits = "" if limit is None else f"; {'fits' if memory.peak <= limit else 'does NOT fit'} into {limit:g} GiB{rest}"
     yield peaks + fits + " (estimate, +-25 %)"
+    if memory.waiting:
+        yield f"  and {memory.waiting:.{digits}f} of the CPU's memory in each process, where snapshots wait"
     if memory.left_out:
         yield f"  not counted, for their config.json is not on this machine: {', '.join(memory.left_out)}"
 

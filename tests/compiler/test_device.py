@@ -98,6 +98,18 @@ def test_snapshots_that_can_be_drawn_visit_the_device_in_a_rollout_alone(memory,
     assert beside.training_peak == alone.training_peak
 
 
+def test_snapshots_that_are_kept_wait_in_the_memory_of_the_cpu(memory, check):
+    early = ("opponents.early={type: snapshot, every: 1, keep: 8}", "games.tictactoe.opponents=early")
+    assert memory(*early).waiting == close((8 + 1) * SMALL)
+    assert memory(*early, "stages[main].until.steps=3").waiting == close((3 + 1) * SMALL)
+    assert memory(*early, "evaluation={probe: {every: 5, rounds: 1}}").waiting == close((8 + 1 + 1) * SMALL)
+    assert memory(*early, "evaluation={final: {rounds: 500, sampling: {max_tokens: 4000}}}").waiting == close(
+        10 * SMALL
+    )
+    assert memory().waiting == 0
+    assert "and 16.56 of the CPU's memory in each process" in plan_text(check(*QWEN, *early), width=200)
+
+
 def test_no_more_snapshots_play_than_there_are_groups(memory):
     early = "opponents.early={type: snapshot, keep: 8, pick: uniform}"
     seated = (early, "games.tictactoe.opponents=early")
