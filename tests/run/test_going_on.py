@@ -66,10 +66,12 @@ def crew(monkeypatch):
     return pretend
 
 
-def go(folder, *sets, text=SPEC, mode="new", told=None):
+def go(folder, *more, text=SPEC, mode="new", told=None, sets=()):
     """How a run ended; raises what it raises."""
     (folder / "spec.yaml").write_text(text, encoding="utf-8")
-    (outcome,) = api.run(str(folder / "spec.yaml"), None, api.RunOptions(sets=sets, mode=mode, tell=told or Told()))
+    (outcome,) = api.run(
+        str(folder / "spec.yaml"), None, api.RunOptions(sets=(*sets, *more), mode=mode, tell=told or Told())
+    )
     return outcome
 
 
