@@ -13,18 +13,26 @@ from gift_dsl.spec.models.stages import GlowStage, GrpoStage, SftStage
 
 
 def check_sharding(context: Context) -> Iterator[Diagnostic]:
-    """Muon works on whole matrices, and DeepSpeed hands an optimizer the weights of all layers in one row."""
+    """Muon works on whole matrices; DeepSpeed hands an optimizer the weights of all layers in one row, and keeps it."""
     sharding = context.spec.resources.sharding
     if sharding not in ("zero2", "zero3"):
         return
-    for stage in context.spec.stages:
+    for index, stage in enumerate(context.spec.stages):
         if _optimizer(context, stage) == "muon":
             yield context.finding(
-                "muon-with-zero",
+                "not-with-zero",
                 f"stage `{stage.name}` is trained by Muon, which needs whole matrices, and `sharding: {sharding}` cuts "
                 "the weights into pieces that are none",
                 ("resources", "sharding"),
                 hint="use `sharding: fsdp`, or the optimizer `adamw`",
+            )
+        if index and stage.optimizer == "carry":
+            yield context.finding(
+                "not-with-zero",
+                f"stage `{stage.name}` carries the optimizer of the stage before, which `sharding: {sharding}` keeps "
+                "in files of its own",
+                ("stages", index, "optimizer"),
+                hint="use `sharding: fsdp`, or `optimizer: reset`",
             )
 
 

@@ -13,11 +13,15 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
+from gift_dsl.errors import UsageError
 from gift_dsl.run.processes import Signals, quiet_environment
 from gift_dsl.run.request import STOPPED, RunOutcome
+
+_SHARDING: Final = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+"""What `accelerate launch` sets where it is told of FSDP or DeepSpeed."""
 
 
 def is_given() -> bool:
@@ -36,7 +40,16 @@ def _end_group(state: Any) -> None:
 
 
 def join_given() -> Any:
-    """This process's place among those of a launcher, as accelerate knows it; the group is left at the very end."""
+    """This process's place among those of a launcher, as accelerate knows it; the group is left at the very end.
+
+    Raises:
+        UsageError: the launcher was told how weights are shared, which the plan says.
+    """
+    told = [name for name in _SHARDING if os.environ.get(name, "false").lower() == "true"]
+    if told:
+        raise UsageError(
+            f"the launcher was told to share the weights ({told[0]}=true); say it in the spec: `resources.sharding`"
+        )
     os.environ.update(quiet_environment())
     from gift_dsl.run.stage import join_ranks
 

@@ -750,12 +750,13 @@ _MEANING: Final[Mapping[str, Code]] = {
         "algorithm: {mini_batch_size: 7}",
         "The hint names numbers that fit.",
     ),
-    "muon-with-zero": Code(
+    "not-with-zero": Code(
         "error",
-        "Muon works on whole matrices, and DeepSpeed (ZeRO) cuts the weights into pieces that are none.",
+        "Muon works on whole matrices, and DeepSpeed (ZeRO) cuts the weights into pieces that are none. Nor is its "
+        "optimizer carried from stage to stage.",
         "stages: [{name: play, type: grpo, play: ttt, until: {steps: 10}}]\n"
         "algorithm: {optimizer: muon}\nresources: {processes: 2, sharding: zero2}",
-        "Spread the weights with `sharding: fsdp`, or use `optimizer: adamw`.",
+        "Spread the weights with `sharding: fsdp`, or use `optimizer: adamw` and start every stage with a new one.",
     ),
     "mixed-temperatures": Code(
         "error",

@@ -103,6 +103,12 @@ def test_zero_without_deepspeed_is_refused(tmp_path, monkeypatch):
         preflight.check_machine(plan, lambda name, url: None, None)
 
 
+def test_a_launcher_that_was_told_how_weights_are_shared_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match=r"ACCELERATE_USE_FSDP=true\); say it in the spec: `resources.sharding`"):
+        here(tmp_path, SPEC)
+
+
 def test_a_missing_dataset_is_named(tmp_path):
     assert "./rows.jsonl does not exist" in refusal(tmp_path, asked("{source: ./rows.jsonl}"))
 

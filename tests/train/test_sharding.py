@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tests.train import sharded
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = "tests.train.sharded"
 
@@ -93,6 +95,14 @@ def test_a_stopped_stage_goes_on_bit_by_bit(two):
     assert resumed["losses"] == whole["losses"][2:]
     for part in ("plays", "handed_on", "moments"):
         assert resumed[part] == whole[part]
+
+
+def test_one_process_goes_on_where_two_that_shared_the_weights_were_stopped(one, two, tmp_path):
+    first = Path(two["resumed"]["checkpoint"]).with_name("checkpoint-2")
+    plan = sharded.plan_with("none", kl_coef=0.2, entropy_coef=0.1)
+    seen = sharded.trained(plan, tmp_path, resume_from=first)
+    assert seen["losses"] == pytest.approx(one["whole"]["losses"][2:], abs=1e-6)
+    assert_close(seen["handed_on"], one["whole"]["handed_on"])
 
 
 def test_a_checkpoint_holds_whole_moments_for_whoever_carries_or_resumes_them(one, two):
