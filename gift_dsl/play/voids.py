@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from gift_dsl.errors import GiftError
 from gift_dsl.seat import PlayerFault
@@ -16,14 +17,24 @@ class VoidLimit:
     """Counts the episodes of one step that have no result.
 
     Where games allow different shares, each void one weighs the share of its own game.
+
+    Args:
+        place: of the step, for messages.
+        episodes: of the step, of all processes.
+        known: reasons and allowed shares of those that are without a result already.
+
+    Raises:
+        TooManyVoids: `known` is more than the share allows.
     """
 
-    def __init__(self, place: str, episodes: int) -> None:
+    def __init__(self, place: str, episodes: int, known: Iterable[tuple[str, float]] = ()) -> None:
         self.place, self.episodes = place, episodes
         self.faults = Counter[str]()
         self.used = 0.0
+        for reason, share in known:
+            self.add(reason, share)
 
-    def add(self, fault: PlayerFault, max_share: float) -> None:
+    def add(self, fault: PlayerFault | str, max_share: float) -> None:
         """One more episode without a result.
 
         Raises:

@@ -47,6 +47,7 @@ class Playing:
         lockstep: see `Table`.
         filler_id: of rows that only fill up.
         is_in_process: the policy's engine is this process's own, so that it computes as the trainer does.
+        limit: of episodes without a result, in the round that is played now.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Playing:
     lockstep: bool = False
     filler_id: int = 0
     is_in_process: bool = True
+    limit: VoidLimit | None = None
 
     @property
     def algorithm(self) -> AlgorithmPlan:
@@ -164,9 +166,13 @@ def make_step(playing: Playing, state: TrainState, number: int, team: Team) -> S
         first = len(trees)
         walks = plan_walks(playing.stage.play, keys, range(first, first + wanted))
         trees |= {f"{keys.place}/{walk.group}": walk for walk in walks}
-        groups = team.together(partial(_play, playing, state, keys, walks[team.rank :: team.size], clock))
+        limit = partial(VoidLimit, keys.place, len(trees) * algorithm.group_size)
+        limited = replace(playing, limit=limit(_voids(playing, played)))
+        groups = team.together(partial(_play, limited, state, keys, walks[team.rank :: team.size], clock))
         groups.sort(key=lambda group: _number(group, keys))
         played += groups
+        if team.size > 1:
+            limit(_voids(playing, played))  # no process knew of those of others
         rewarded += [_reward(group, trees, playing, keys, rates) for group in groups]
         wanted = missing_groups(rewarded, algorithm, playing.batch.kept_groups, refills)
         refills += bool(wanted)
@@ -181,6 +187,19 @@ def make_step(playing: Playing, state: TrainState, number: int, team: Team) -> S
     return Step(number, tuple(played), selection, updates, after, refills, clock)
 
 
+def _voids(playing: Playing, groups: Iterable[Group]) -> list[tuple[str, float]]:
+    """Why episodes have no result, and the share of such episodes that their games allow."""
+    shares = {leaf.label: leaf.rollout.max_void_share for leaf in leaves(playing.stage.play)}
+    void = {
+        one.episode: part
+        for group in groups
+        for one in group.trajectories
+        for part in one.parts
+        if part.outcome == "void"
+    }
+    return [(part.reason or "", shares[part.label]) for part in void.values()]
+
+
 def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk], clock: Clock) -> list[Group]:
     """The groups of this process, a few at a time where memory asks for it."""
     timed = TimedPolicy(playing.policy.policy)
@@ -192,7 +211,7 @@ def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk]
         max_context=playing.stage.max_context,
         rates=SuccessRates(state.rates).rates,
         lockstep=playing.lockstep,
-        limit=VoidLimit(keys.place, len(walks) * playing.algorithm.group_size),
+        limit=playing.limit,
     )
     members, most = playing.algorithm.group_size, playing.most_episodes
     at_once = len(walks) if most is None else max(1, most // members)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-from gift_dsl.errors import GiftError
+from gift_dsl.errors import GiftError, LimitReached, MachineError
+from gift_dsl.play.voids import TooManyVoids
 
 T = TypeVar("T")
 Gather = Callable[[Any], list[Any]]
@@ -39,7 +40,8 @@ class Team:
         """What the work of every process gives, one after the other by rank.
 
         Raises:
-            GiftError: on every process, if the work of one raised; another process's is told with its rank.
+            GiftError: on every process, if the work of one raised, and of the same class on all of them: what is done
+                about it (a limit saves and stops) is done together. Another process's is told with its rank.
         """
         mine: list[T] = []
         error: BaseException | None = None
@@ -47,11 +49,26 @@ class Team:
             mine = list(work())
         except Exception as caught:  # noqa: BLE001 - told to the others and raised again below
             error = caught
-        reason = None if error is None else f"{type(error).__name__}: {error}"
-        shared = cast("list[tuple[list[T], str | None]]", self.gather((mine, reason)))
-        if error is not None:
+        shared = cast("list[tuple[list[T], Failure | None]]", self.gather((mine, _failure(error))))
+        failures = {rank: failure for rank, (_, failure) in enumerate(shared) if failure is not None}
+        worst = min((kind for kind, _ in failures.values()), default=None)
+        if error is not None and failures[self.rank][0] == worst:
             raise error
-        failed = [f"process {rank}: {reason}" for rank, (_, reason) in enumerate(shared) if reason is not None]
-        if failed:
-            raise GiftError("another process failed: " + "; ".join(failed))
+        if worst is not None:
+            told = "; ".join(f"process {rank}: {text}" for rank, (kind, text) in failures.items() if kind == worst)
+            raise _KINDS[worst](told if worst else f"another process failed: {told}") from error
         return [one for own, _ in shared for one in own]
+
+
+Failure = tuple[int, str]
+"""Place in `_KINDS` and text of what a process's work raised."""
+
+_KINDS: Final = (GiftError, MachineError, TooManyVoids, LimitReached)
+"""What all processes raise because of one; where several failed, the first of these."""
+
+
+def _failure(error: BaseException | None) -> Failure | None:
+    if error is None:
+        return None
+    kind = next((place for place in (1, 2, 3) if isinstance(error, _KINDS[place])), 0)
+    return kind, str(error) if kind else f"{type(error).__name__}: {error}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
 
-from gift_dsl.errors import GiftError
+from gift_dsl.errors import GiftError, LimitReached, MachineError
 from gift_dsl.play.seats import model_player
+from gift_dsl.play.voids import TooManyVoids
 from gift_dsl.train import step as step_module
 from gift_dsl.train.importance import Mismatch
 from gift_dsl.train.league import League
@@ -113,6 +116,75 @@ def test_every_kind_of_game_has_its_share_of_what_is_kept(monkeypatch, stepping)
 # ── team ──
 
 
+def failing(own, other, process=0):
+    """What a process raises whose work raises `own` while that of the other raised `other`; None: nothing."""
+    heard = []
+
+    def tell(value):
+        heard.append(value)
+        return [value]
+
+    def work(error):
+        if error is not None:
+            raise error
+        return []
+
+    with suppress(Exception):
+        Team(1 - process, 2, tell).together(lambda: work(other))
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is what the test asks for
+        Team(process, 2, lambda value: [value, *heard] if process == 0 else [*heard, value]).together(lambda: work(own))
+    return caught.value
+
+
+KINDS = (LimitReached, TooManyVoids, MachineError, GiftError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_one_process_raises_all_raise(kind):
+    mine, theirs = failing(kind("enough"), None), failing(None, kind("enough"))
+    assert type(mine) is type(theirs) is kind
+    assert str(mine) == "enough"
+    assert "process 1: " in str(theirs)
+    assert "enough" in str(theirs)
+
+
+@pytest.mark.parametrize(("mild", "bad"), [*itertools.combinations((*KINDS, ValueError), 2)])
+def test_of_two_failures_all_processes_raise_the_worse(mild, bad):
+    wanted = GiftError if bad is ValueError else bad
+    assert type(failing(mild("mild"), bad("bad"))) is wanted
+    assert type(failing(bad("bad"), mild("mild"))) is bad
+
+
+def test_void_episodes_of_all_processes_count_as_those_of_one(monkeypatch, stepping):
+    plan = recorded_plan(kept=4, groups_per_step=4)
+    recorded = Recorded(plan)
+
+    def void(group):
+        ends = [
+            replace(part, outcome="void", reward=None, reason="server: down") for part in group.trajectories[0].parts
+        ]
+        first = replace(group.trajectories[0], parts=tuple(ends), outcome_return=None)
+        return replace(group, trajectories=(first, *group.trajectories[1:]))
+
+    seen = {}
+
+    def play(playing, state, keys, walks, clock):
+        groups = [void(group) for group in recorded(playing, state, keys, walks, clock)]
+        seen.update({walk.group: group for walk, group in zip(walks, groups, strict=True)})
+        return groups
+
+    monkeypatch.setattr(step_module, "_play", play)
+    members = plan.stages[-1].algorithm.group_size
+    stepping(plan)
+    told = set()
+    for process, others in ((0, (1, 3)), (1, (0, 2))):
+        with pytest.raises(TooManyVoids) as together:
+            stepping(plan, team=lone(process, [seen[number] for number in others]))
+        told.add(str(together.value))
+    (message,) = told
+    assert f"of the {4 * members} episodes of nested/0" in message
+
+
 def test_work_of_all_processes_comes_in_their_order():
     assert lone(0, [3, 4]).together(lambda: [1, 2]) == [1, 2, 3, 4]
     assert lone(1, [3, 4]).together(lambda: [1, 2]) == [3, 4, 1, 2]
@@ -131,9 +203,9 @@ def test_whoever_fails_tells_the_others_and_fails_with_its_own_error():
 
     with pytest.raises(KeyError, match="x"):
         Team(0, 2, gather).together(fail)
-    assert told == [([], "KeyError: 'x'")]
+    assert told == [([], (0, "KeyError: 'x'"))]
     with pytest.raises(GiftError, match="another process failed: process 1: KeyError: 'x'"):
-        Team(0, 2, lambda own: [own, ([], "KeyError: 'x'")]).together(lambda: [1])
+        Team(0, 2, lambda own: [own, ([], (0, "KeyError: 'x'"))]).together(lambda: [1])
 
 
 # ── statistics ──
