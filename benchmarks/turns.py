@@ -35,6 +35,12 @@ ROLLOUT: Final = RolloutPlan(100, 1.0, "off", "end", "independent", 2, "random_l
 KEYS: Final = Keys(1, "train", "benchmark", 0)
 
 
+class Reader(RandomPlayer):
+    """Plays at random, and is written every message as a model or an endpoint would be."""
+
+    reads_messages = True
+
+
 def make_game() -> TableGame:
     """TicTacToe from the empty board, in the shipped wording, the trainee first."""
     prompt = PromptPlan((load_template("board"),), load_template("answer_tag"), "answer", "optional")
@@ -64,7 +70,7 @@ def make_game() -> TableGame:
 
 def table_turns_per_s(num_games: int, keys: Keys = KEYS) -> float:
     """Turns per CPU second of the whole table."""
-    player = RandomPlayer("random")
+    player = Reader("random")
     table = Table({"tictactoe": make_game()}, player, {"random": player})
     walks = plan_walks(Leaf("tictactoe", "tictactoe", ((0, 1.0),), 5, ROLLOUT), keys, range(num_games // 16))
     start = process_time()

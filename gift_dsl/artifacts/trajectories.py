@@ -19,11 +19,10 @@ from typing import Any, Final
 
 from gift_dsl.artifacts.decode import DecodeError
 from gift_dsl.artifacts.directory import RunDirectory
-from gift_dsl.artifacts.files import explained, json_line, safe_name, sync_folder, write_whole
+from gift_dsl.artifacts.files import explained, safe_name, sync_folder, write_whole
 from gift_dsl.artifacts.lines import Lines, cut, is_until, read_lines
-from gift_dsl.artifacts.shard import read_shard_lines, shard_lines
+from gift_dsl.artifacts.shard import read_shard_lines, shard_texts
 from gift_dsl.errors import MachineError
-from gift_dsl.plan import JsonMap
 from gift_dsl.records import Group, Trajectory
 
 INDEX: Final = "index.jsonl"
@@ -62,7 +61,7 @@ def write_shard(run: RunDirectory, stage_index: int, stage: str, step: int, grou
             path.parent.mkdir(parents=True)
             sync_folder(run.trajectories)
             sync_folder(run.path)
-        write_whole(path, _compressed(shard_lines(stage_index, stage, step, groups)))
+        write_whole(path, _compressed(shard_texts(stage_index, stage, step, groups)))
     place = {"stage_index": stage_index, "stage": stage, "step": step}
     shard = path.relative_to(run.trajectories).as_posix()
     with Lines(index_file(run)) as index:
@@ -74,12 +73,12 @@ def write_shard(run: RunDirectory, stage_index: int, stage: str, step: int, grou
     return path
 
 
-def _compressed(lines: Iterator[JsonMap]) -> bytes:
+def _compressed(lines: Iterator[str]) -> bytes:
     """Gzip without name and time: equal lines are equal bytes, wherever zlib is the same."""
+    text = "".join([f"{line}\n" for line in lines]).encode()
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=buffer, mtime=0) as packed:
-        for line in lines:
-            packed.write((json_line(line) + "\n").encode())
+        packed.write(text)
     return buffer.getvalue()
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import json
 import warnings
+<<<<<<< Updated upstream
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+=======
+from collections.abc import Callable, Sequence
+>>>>>>> Stashed changes
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +19,7 @@ import torch
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from gift_dsl.data import is_local
 from gift_dsl.engines.transformers import EngineLimits, TransformersEngine
@@ -252,8 +256,8 @@ def make_codec(tokenizer: Any, *, thinking: bool = False, end_ids: Sequence[int]
     return TemplateCodec(
         TokenizerFunctions(
             render=render,
-            encode=lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
-            encode_plain=lambda text: tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"],
+            encode=_encoder(tokenizer, is_plain=bool(tokenizer.split_special_tokens)),
+            encode_plain=_encoder(tokenizer, is_plain=True),
             decode=lambda ids: tokenizer.decode(
                 list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             ),
@@ -261,6 +265,27 @@ def make_codec(tokenizer: Any, *, thinking: bool = False, end_ids: Sequence[int]
             end_of_turn_ids=ends,
         )
     )
+
+
+def _encoder(tokenizer: Any, *, is_plain: bool) -> Callable[[str], Sequence[int]]:
+    """Ids of a text, without those that a tokenizer puts around one; with `is_plain` nothing in it is special.
+
+    A fast tokenizer's own encoding takes a third of the time of calling it by transformers, and is what that calls.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or type(tokenizer)._encode_plus is not PreTrainedTokenizerFast._encode_plus:
+        return lambda text: tokenizer(text, add_special_tokens=False, split_special_tokens=is_plain)["input_ids"]
+
+    def encode(text: str) -> Sequence[int]:
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        if backend.encode_special_tokens != is_plain:
+            backend.encode_special_tokens = is_plain
+        return backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
+
+    return encode
 
 
 def _declared_ends(model: ModelPlan, source: str) -> list[int]:

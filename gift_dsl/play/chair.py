@@ -49,6 +49,7 @@ class Chair:
         feedback: on the part before, for the first message.
         observation: what it was told last.
         legal: what it may do.
+        ids: of the episode and its group, where a model sits; made when it is asked first.
         is_trained: the policy sits here.
         max_turns: that it may be asked for; of an opponent, that its rules foresee.
     """
@@ -68,6 +69,7 @@ class Chair:
     feedback: str | None = None
     observation: object = None
     legal: Legal = ()
+    ids: tuple[str, str] | None = None
     is_trained: bool = field(init=False)
     max_turns: int = field(init=False)
     _reads: bool = field(init=False)

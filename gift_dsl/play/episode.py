@@ -109,7 +109,9 @@ class Trainee:
             if not isinstance(memory, Chat):
                 first[id(memory)] = len(sequences)
                 sequences += memory.sequences()
-        return tuple(sequences), tuple(_placed(said, first) for said in self.said)
+        return tuple(sequences), tuple(
+            [said[0] if said[1] is None else _placed(said[0], said[1], first) for said in self.said]
+        )
 
     def _new_memory(self, table: Table) -> Chat | Transcript:
         player, system = table.policy, table.system_prompt
@@ -259,11 +261,8 @@ def is_played(opening: Play) -> bool:
     return opening.next() is None
 
 
-def _placed(said: Said, first: Mapping[int, int]) -> TurnRecord:
+def _placed(record: TurnRecord, transcript: Transcript, first: Mapping[int, int]) -> TurnRecord:
     """A turn with the number of its sequence in the trajectory; without one where another seat spoke."""
-    record, transcript = said
-    if transcript is None:
-        return record
     start = first.get(id(transcript))
     if start is None or record.sequence is None:
         return replace(record, sequence=None, span=None)

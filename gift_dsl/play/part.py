@@ -157,10 +157,11 @@ class Play:
         if not isinstance(self.setting.seats[chair.seat], ModelPlayer):
             return chair.ask_player(self.state, self._attempt)
         key = (*chair.stream, chair.asked, self._attempt)
-        group = f"{self.keys.place}/{self.setting.key[0]}"
-        place = () if chair.is_trained else (self.setting.index, chair.seat)
-        episode = "/".join(map(str, (group, *self.member, *place)))
-        ask = chair.ask_model(self.table, key, self.keys.seed, (episode, group))
+        if chair.ids is None:
+            group = f"{self.keys.place}/{self.setting.key[0]}"
+            place = () if chair.is_trained else (self.setting.index, chair.seat)
+            chair.ids = "/".join(map(str, (group, *self.member, *place))), group
+        ask = chair.ask_model(self.table, key, self.keys.seed, chair.ids)
         if ask is None:
             chair.truncated += 1
             self._end_early(chair, "bad_format", "the context is full")
