@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,6 +17,7 @@ from gift_dsl.errors import MachineError
 from gift_dsl.plan import FilePrint
 from gift_dsl.settings import shipped
 
+_COMMIT: Final = re.compile("[0-9a-f]{40}")
 _CHUNK: Final = 1 << 20
 _OFFLINE: Final = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _HUB_TIMEOUT_S: Final = 5.0
@@ -32,6 +34,11 @@ MAX_FILES: Final = 20_000
 def is_local(source: str) -> bool:
     """Whether a source is a path (starts with `.`, `/` or `~`) and not a hub id."""
     return source.startswith((".", "/", "~"))
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision of the hub names a commit, and not a branch or a tag, which may move."""
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 def _sha256(path: Path) -> str:

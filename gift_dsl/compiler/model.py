@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gift_dsl.compiler.context import Context
+from gift_dsl.compiler.pins import unpinned
 from gift_dsl.compiler.shapes import ModelShape, projections, shape_of, tiny_shape
 from gift_dsl.data import fingerprint_model, hub_snapshot, is_local
 from gift_dsl.errors import Diagnostic, Note
@@ -83,11 +84,10 @@ def check(context: Context) -> Iterator[Diagnostic]:
     if model.source is not None and is_local(model.source) and model.revision is not None:
         message = "`revision` names a commit of the hub, but the source is a local folder"
         yield context.finding("no-effect", message, ("model", "revision"), severity="warning", at_key=True)
-    if model.source is not None and model.source != "tiny" and not is_local(model.source) and model.revision is None:
-        message = f"model {model.source} is not pinned to a commit (`model.revision`)"
+    if model.source is not None and model.source != "tiny":
         is_beside = (context.folder / model.source).is_dir()
         hint = f"for the folder of this name beside the spec, write `./{model.source}`" if is_beside else None
-        yield context.finding("unpinned", message, ("model", "source"), severity="warning", hint=hint)
+        yield from unpinned(context, ("model",), model.source, model.revision, hint)
     if model.weights == "bf16" and model.lora is None:
         yield from _rates(context)
     yield from _targets(context)

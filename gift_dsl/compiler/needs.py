@@ -12,7 +12,7 @@ from gift_dsl.compiler.estimate import seated_names
 from gift_dsl.compiler.keys import host_of
 from gift_dsl.compiler.model import model_shape
 from gift_dsl.compiler.shapes import num_parameters
-from gift_dsl.data import is_local
+from gift_dsl.data import is_commit, is_local
 from gift_dsl.plan import Plan, StagePlan, frozen, leaves
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, SnapshotOpponent
 
@@ -69,15 +69,15 @@ def _sources(context: Context, plan: Plan) -> tuple[tuple[dict[str, Any], ...], 
     for game in plan.games:
         dataset = getattr(context.games[game.name].params, "dataset", None)
         if game.data is not None and dataset is not None:
-            pinned = dataset.revision is not None or is_local(dataset.source)
+            pinned = is_commit(dataset.revision) or is_local(dataset.source)
             datasets[game.data.name] = {"name": game.data.name, "found": game.data.sha256 is not None, "pinned": pinned}
     models: list[dict[str, Any]] = []
     if plan.model.print is not None and plan.model.source is not None:
-        pinned = plan.model.revision is not None or is_local(plan.model.source)
+        pinned = is_commit(plan.model.revision) or is_local(plan.model.source)
         models.append({"name": plan.model.source, "found": plan.model.print.sha256 is not None, "pinned": pinned})
     for opponent in context.spec.opponents.values():
         if isinstance(opponent, LocalOpponent) and opponent.source is not None:
-            models.append({"name": opponent.source, "found": None, "pinned": opponent.revision is not None})
+            models.append({"name": opponent.source, "found": None, "pinned": is_commit(opponent.revision)})
     return tuple(datasets.values()), tuple(models)
 
 

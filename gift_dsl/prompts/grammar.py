@@ -42,6 +42,8 @@ _EXPRESSION_NAMES: Final[Mapping[type[nodes.Node], str]] = MappingProxyType(
         nodes.Pow: "the operator `**`",
     }
 )
+_TEXT_FILTERS: Final = frozenset({"capitalize", "flatten", "join", "lower", "title", "trim", "upper"})
+"""Filters that give a text or a list."""
 _SUBSCRIPT: Final = (nodes.Add, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Name, nodes.Neg, nodes.Sub)
 
 
@@ -235,6 +237,21 @@ def _concat(walk: _Walk, node: nodes.Concat, scope: _Scope) -> None:
     walk.children(node, scope)
 
 
+def _arithmetic(walk: _Walk, node: nodes.BinExpr | nodes.UnaryExpr, scope: _Scope) -> None:
+    """Of numbers only: what is plainly none would be refused at every rendering."""
+    if any(_is_no_number(side) for side in node.iter_child_nodes()):
+        walk.forbid(node, f"`{node.operator}` is for numbers", "join texts with `~`")
+    walk.children(node, scope)
+
+
+def _is_no_number(node: nodes.Node) -> bool:
+    if isinstance(node, nodes.Const):
+        return not isinstance(node.value, (int, float))
+    return isinstance(node, (nodes.List, nodes.Tuple, nodes.Concat)) or (
+        isinstance(node, nodes.Filter) and node.name in _TEXT_FILTERS
+    )
+
+
 def _test(walk: _Walk, node: nodes.Test, scope: _Scope) -> None:
     if node.name not in subset.TESTS:
         walk.forbid(node, f"the test `is {node.name}` is not allowed", _closest(node.name, subset.TESTS))
@@ -279,30 +296,30 @@ _ARGUMENTS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = MappingP
 
 _RULES: Final[Mapping[type[nodes.Node], Callable[[_Walk, Any, _Scope], None]]] = MappingProxyType(
     {
-        nodes.Add: _Walk.children,
+        nodes.Add: _arithmetic,
         nodes.And: _Walk.children,
         nodes.Call: _call,
         nodes.Compare: _Walk.children,
         nodes.Concat: _concat,
         nodes.CondExpr: _Walk.children,
         nodes.Const: _const,
-        nodes.Div: _Walk.children,
+        nodes.Div: _arithmetic,
         nodes.Filter: _filter,
-        nodes.FloorDiv: _Walk.children,
+        nodes.FloorDiv: _arithmetic,
         nodes.For: _for,
         nodes.Getattr: _getattr,
         nodes.Getitem: _getitem,
         nodes.If: _Walk.children,
         nodes.List: _items,
         nodes.Name: _name,
-        nodes.Neg: _Walk.children,
+        nodes.Neg: _arithmetic,
         nodes.Not: _Walk.children,
         nodes.Operand: _Walk.children,
         nodes.Or: _Walk.children,
         nodes.Output: _Walk.children,
         nodes.Pair: _Walk.children,  # of a dictionary, which is refused itself
-        nodes.Pos: _Walk.children,
-        nodes.Sub: _Walk.children,
+        nodes.Pos: _arithmetic,
+        nodes.Sub: _arithmetic,
         nodes.Template: _Walk.children,
         nodes.TemplateData: _Walk.children,
         nodes.Test: _test,

@@ -801,9 +801,10 @@ _MEANING: Final[Mapping[str, Code]] = {
     ),
     "unpinned": Code(
         "warning",
-        "A model or dataset of the hub is named without a commit; it may be another one tomorrow.",
+        "A model or dataset of the hub is named without a commit; it may be another one tomorrow. A branch (`main`) "
+        "or a tag is no commit: both may be moved.",
         "model: {source: Qwen/Qwen2.5-0.5B-Instruct}",
-        "Add `revision` with a commit.",
+        "Add `revision` with the 40 digits of a commit.",
     ),
     "url-without-path": Code(
         "warning",

@@ -126,6 +126,7 @@ WARNINGS = [
     (["algorithm.baseline=role"], "no-effect", "divides by nothing"),
     (["games.tictactoe.max_turns=4"], "budget-below-horizon", "may need 5 turns and has 4"),
     (["model={source: org/model}"], "unpinned", "org/model is not pinned"),
+    (["model={source: org/model, revision: main}"], "unpinned", "`main` of model org/model is no commit"),
     (["games.sums={type: math, generate: null, dataset: {source: a/b}}"], "unpinned", "dataset a/b is not pinned"),
     (["opponents.l={type: local, source: a/b}", "games.tictactoe.opponents=l"], "unpinned", "model a/b is not pinned"),
 ]

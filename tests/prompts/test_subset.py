@@ -57,6 +57,15 @@ ESCAPES = [
     "{{ q|xmlattr }}",
     "{{ q|safe }}",
 ]
+NO_NUMBERS = [
+    "{{ 'a' + 'b' }}",
+    "{{ [1, 2] + [3] }}",
+    "{{ q + 'b' }}",
+    "{{ -'a' }}",
+    "{{ 1 - (q ~ 'x') }}",
+    "{{ q|upper + 1 }}",
+    "{{ none // 2 }}",
+]
 BOMBS = [
     "{{ 'a' * 10 ** 9 }}",
     "{{ q * 1000000 }}",
@@ -310,3 +319,14 @@ def test_the_else_of_an_inner_loop_still_sees_the_outer_loop():
 
 def test_a_name_that_is_spelled_like_a_tag_is_a_variable():
     assert check_template("{{ set }}{{ filter }}" * 20, {"set", "filter"}) == []
+
+
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_arithmetic_with_what_is_plainly_no_number_is_refused_before_any_rendering(text):
+    (problem,) = check_template(text, VARIABLES)
+    assert problem.code == "template-forbidden"
+    assert "is for numbers" in problem.message
+
+
+def test_arithmetic_with_numbers_and_with_what_only_rendering_knows_is_allowed():
+    assert check_template("{{ turn + 1 - 2.5 // -3 / +q }} {{ rows|length + 1 }} {{ rows[turn - 1] }}", VARIABLES) == []
