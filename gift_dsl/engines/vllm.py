@@ -16,7 +16,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,6 +118,7 @@ class VllmEngine:
         self.settings, self._codec = settings, codec
         self._model: _Model | None = None
         self._weights: Any = None
+        self._wait: Callable[[], None] = _alone
         self._version: int | None = None
 
     @property
@@ -166,6 +167,7 @@ class VllmEngine:
         if accelerator.is_main_process:
             _LOG.warning("vLLM plays; gift has not yet been run with a real one, so look at `mismatch/kl` of the steps")
         self._weights = _connect(self.settings, model, accelerator, tokenizer)
+        self._wait = accelerator.wait_for_everyone
         ends = self._codec.end_of_turn_ids
         if self.settings.mode == "serve":
             if accelerator.is_main_process:
@@ -184,6 +186,8 @@ class VllmEngine:
             return
         self._settle()
         self._weights.sync_weights()
+        # TRL sends to a server from the first process alone, and nothing keeps the others from asking it meanwhile.
+        self._wait()
         if self.settings.mode == "colocate":
             self._weights.llm.wake_up(tags=["kv_cache"])
         self._version = version
@@ -204,6 +208,10 @@ class VllmEngine:
         if self._model is None or self._version is None:
             raise RuntimeError("vLLM is asked to play before it has the weights that are to play")
         return self._model
+
+
+def _alone() -> None:
+    """There is nobody to wait for."""
 
 
 def _connect(settings: VllmSettings, model: Any, accelerator: Any, tokenizer: Any) -> Any:

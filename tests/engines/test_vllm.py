@@ -313,7 +313,7 @@ def generation(monkeypatch, target, *, llm=None, **told):
 SERVED = VllmSettings("serve", "http://127.0.0.1:9/v1", 0.3, 2, None, 16)
 COLOCATED = replace(SERVED, mode="colocate", base_url=None, tensor_parallel=1)
 ALONE = SimpleNamespace(deepspeed_plugin=None, fsdp_plugin=None)
-MAIN = SimpleNamespace(is_main_process=True, device=torch.device("cpu"), state=ALONE)
+MAIN = SimpleNamespace(is_main_process=True, device=torch.device("cpu"), state=ALONE, wait_for_everyone=lambda: None)
 
 
 def test_what_is_used_of_trl_is_there():
@@ -357,6 +357,20 @@ def test_weights_go_to_vllm_once_for_each_version_of_them(monkeypatch, caplog):
     assert (asked["enable_sleep_mode"], asked["tensor_parallel_size"]) == (False, 1)
 
 
+def test_nobody_plays_before_all_weights_are_with_the_server(monkeypatch):
+    order = []
+    made = generation(monkeypatch, make_model())
+    monkeypatch.setattr(vllm_generation.VLLMGeneration, "sync_weights", lambda self: order.append("sent"))
+    others = SimpleNamespace(**{**vars(MAIN), "is_main_process": False})
+    others.wait_for_everyone = lambda: order.append("waited")
+    engine = VllmEngine(SERVED, Numbers())
+    engine.open(make_model(), others, "tokenizer")
+    engine.sync_weights(0)
+    engine.sync_weights(0)
+    assert order == ["sent", "waited"]
+    assert len(made) == 1
+
+
 @pytest.mark.usefixtures("vllm")
 def test_a_colocated_engine_sleeps_during_the_update_and_gets_all_weights_back(monkeypatch):
     llm = LLM(make_model())
@@ -389,7 +403,7 @@ def test_a_server_that_was_started_in_another_way_is_refused_with_the_way_to_sta
     engine = VllmEngine(replace(SERVED, max_context=128), Numbers())
     with pytest.raises(MachineError, match=words):
         engine.open(make_model(), MAIN, "tokenizer")
-    engine.open(make_model(), SimpleNamespace(is_main_process=False, device=MAIN.device), "tokenizer")
+    engine.open(make_model(), SimpleNamespace(**{**vars(MAIN), "is_main_process": False}), "tokenizer")
 
 
 @pytest.mark.parametrize(
