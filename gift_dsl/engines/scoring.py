@@ -19,6 +19,8 @@ from gift_dsl.engines.forward import Forward, Ids
 
 _MAX_LOGITS: Final = 1 << 26
 """Most numbers of one matrix of logits (a quarter of a GiB)."""
+_CPU_TOKENS: Final = 2048
+"""Most ids of one pass on a CPU: larger ones leave its caches, and took a fifth longer."""
 
 Score = tuple[float, bool]
 
@@ -50,7 +52,10 @@ def score(
     # The longest first: what does not fit into memory fails at once.
     longest_first = sorted(asked, key=len, reverse=True)
     scores: dict[int, Score] = {}
-    for batch in _batches(longest_first, max_rows, forward.max_tokens):
+    on_cpu = forward.model.device.type == "cpu"
+    for batch in _batches(
+        longest_first, max_rows, min(forward.max_tokens, _CPU_TOKENS) if on_cpu else forward.max_tokens
+    ):
         check()
         pairs = [(row, index) for row, context in enumerate(batch) for index in asked[context]]
         scores |= _score_batch(forward, batch, pairs, continuations)
