@@ -5,13 +5,9 @@ from __future__ import annotations
 
 import json
 import warnings
-<<<<<<< Updated upstream
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-=======
-from collections.abc import Callable, Sequence
->>>>>>> Stashed changes
 from pathlib import Path
 from typing import Any, Final
 
