@@ -36,7 +36,7 @@ Left out: the CUDA context, fragmentation, NCCL, and the prefill of a rollout, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final, Literal
 
 from gift_dsl.compiler.shapes import (
@@ -47,6 +47,7 @@ from gift_dsl.compiler.shapes import (
     lora_parameters,
     num_parameters,
 )
+from gift_dsl.plan import frozen
 
 NOTE: Final = "estimated, not measured: expect +-25 %, plus the CUDA context and fragmentation"
 
@@ -74,7 +75,7 @@ _ENGINE_KEPT: Final = 8 << 30
 _ENGINE_SLACK: Final = 1.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Guest:
     """A model that plays beside the policy, by the engine in the process, and is not trained.
 
@@ -94,7 +95,7 @@ class Guest:
     tokens: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MemoryInputs:
     """What decides the memory of one device; every field is a number or a choice of the plan.
 
@@ -127,6 +128,8 @@ class MemoryInputs:
     """
 
     shape: ModelShape
+    longest_tokens: int
+    rollout_batch: int
     trains: bool = True
     compute: Precision = "bf16"
     weights: Precision = "fp32"
@@ -137,8 +140,6 @@ class MemoryInputs:
     backend: Backend = "none"
     num_processes: int = 1
     micro_batch_size: int = 1
-    longest_tokens: int
-    rollout_batch: int
     rollout_tokens: int | None = None
     reference_model: bool = False
     engine: Engine = "transformers"
@@ -161,7 +162,7 @@ class MemoryInputs:
             raise ValueError("weights stored in bf16 cannot be computed with in fp32")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MemoryEstimate:
     """GiB on one device. A term is 0 where it does not apply; terms add up to the peaks, exactly.
 
@@ -272,7 +273,7 @@ def kv_cache_bytes(shape: ModelShape, *, tokens: int, sequences: int, element_by
     return 2 * shape.num_layers * shape.kv_size * element_bytes * tokens * sequences
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Widths:
     """Bytes an element in each role, and over how many devices it is spread."""
 
@@ -338,7 +339,7 @@ def _optimizer_states(inputs: MemoryInputs) -> int:
     return 2 * trained - inputs.shape.num_layers * layer_matrix_parameters(inputs.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Moment:
     """Bytes that are alive at one moment of an update, beyond what is alive throughout."""
 
