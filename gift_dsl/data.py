@@ -27,6 +27,12 @@ _ROWS: Final = (
     ".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".md", ".yaml", ".gz", ".zst", ".xz", ".zip",
 )  # fmt: skip
 """Ends of the files of a dataset in the hub's layout, its card included, which names configurations and splits."""
+TOKENIZER: Final = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
+    ".jinja", "vocab.json", "vocab.txt", "merges.txt", ".model", ".tiktoken",
+)  # fmt: skip
+"""Ends of the files of a tokenizer."""
+_Kind = Literal["model", "dataset", "tokenizer"]
 MAX_FILES: Final = 20_000
 """Entries of a folder that are looked at: who names `/usr` has mistyped a path, and is to be told so in time."""
 
@@ -124,9 +130,10 @@ def hub_snapshot(kind: Literal["model", "dataset"], name: str, revision: str | N
     return snapshot if snapshot.is_dir() else None
 
 
-def _print(label: str, kind: Literal["model", "dataset"], source: str, revision: str | None, folder: Path) -> FilePrint:
+def _print(label: str, kind: _Kind, source: str, revision: str | None, folder: Path) -> FilePrint:
     local = is_local(source)
-    root = folder / Path(source).expanduser() if local else hub_snapshot(kind, source, revision)
+    repository = "dataset" if kind == "dataset" else "model"
+    root = folder / Path(source).expanduser() if local else hub_snapshot(repository, source, revision)
     absent = f"{source} does not exist or is empty" if local else _ABSENT
     try:
         digest = None if root is None else _digest(kind, root)
@@ -135,9 +142,11 @@ def _print(label: str, kind: Literal["model", "dataset"], source: str, revision:
     return FilePrint(label, digest, None if digest else absent)
 
 
-def _digest(kind: Literal["model", "dataset"], root: Path) -> str | None:
+def _digest(kind: _Kind, root: Path) -> str | None:
     """Of the files that a reader of this kind opens: a model lies in one folder, a dataset in several."""
-    return fingerprint(root, _ROWS) if kind == "dataset" else fingerprint(root, _WEIGHTS, deep=False)
+    if kind == "dataset":
+        return fingerprint(root, _ROWS)
+    return fingerprint(root, _WEIGHTS if kind == "model" else TOKENIZER, deep=False)
 
 
 def fingerprint_dataset(source: str, name: str | None, revision: str | None, folder: Path) -> FilePrint:
@@ -155,6 +164,11 @@ def fingerprint_dataset(source: str, name: str | None, revision: str | None, fol
 def fingerprint_model(source: str, revision: str | None, folder: Path) -> FilePrint:
     """Identity of a model's weights, configuration and tokenizer."""
     return _print(source, "model", source, revision, folder)
+
+
+def fingerprint_tokenizer(source: str, folder: Path) -> FilePrint:
+    """Identity of a tokenizer that stands apart from its model: of its words, its settings and its chat template."""
+    return _print(source, "tokenizer", source, None, folder)
 
 
 def fingerprint_files(names: list[str], folder: Path) -> tuple[FilePrint, ...]:

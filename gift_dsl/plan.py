@@ -128,7 +128,10 @@ class LoraPlan:
 
 @frozen
 class ModelPlan:
-    """The policy. Exactly one of `source` and `from_run` is given; `tiny` holds the sizes of the built-in preset."""
+    """The policy. Exactly one of `source` and `from_run` is given; `tiny` holds the sizes of the built-in preset.
+
+    `print` is of its weights, those of another run included, and `tokenizer_print` of a tokenizer that is not its own.
+    """
 
     source: str | None
     revision: str | None
@@ -143,15 +146,17 @@ class ModelPlan:
     attention: str
     tiny: JsonMap | None
     print: FilePrint | None
+    tokenizer_print: FilePrint | None = None
 
 
 @frozen
 class OpponentPlan:
-    """A player that is not trained: its type and every field of it."""
+    """A player that is not trained: its type and every field of it; of a `local` one the print of its weights."""
 
     name: str
     type: str
     params: JsonMap
+    print: FilePrint | None = None
 
 
 @frozen
@@ -437,6 +442,8 @@ class RuntimePlan:
     """Where a run happens. The only block that `plan_hash` leaves out.
 
     Relative paths start at `folder`. `base_urls` and `concurrency` (most requests at once) are by endpoint.
+    `from_runs` has the folder of each model that a `from_run` meant when the run was made, by `model` and
+    `opponents.<name>`: a resume takes it from there, whatever run a name means by then.
     """
 
     name: str
@@ -448,6 +455,7 @@ class RuntimePlan:
     trackers: tuple[str, ...]
     base_urls: JsonMap
     concurrency: JsonMap
+    from_runs: JsonMap = field(default_factory=dict[str, str])
 
 
 @frozen
@@ -615,7 +623,8 @@ def digest(kind: str, value: Any) -> str:
 
 def missing_prints(plan: Plan) -> tuple[FilePrint, ...]:
     """Every file whose bytes are not known on this machine."""
-    prints = [plan.model.print, *(game.data for game in plan.games)]
+    prints = [plan.model.print, plan.model.tokenizer_print, *(opponent.print for opponent in plan.opponents)]
+    prints += [game.data for game in plan.games]
     prints += [item for stage in plan.stages for item in stage.data_prints]
     return tuple(item for item in prints if item is not None and item.sha256 is None)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import gift_dsl
-from gift_dsl.plan import FilePrint, JsonMap, Plan, plan_hash, to_json
+from gift_dsl.plan import FilePrint, JsonMap, OpponentPlan, Plan, plan_hash, to_json
 
 LOCK_SCHEMA: Final = "gift-lock/1"
 
@@ -87,8 +87,9 @@ def make_lock(plan: Plan, machine: Machine) -> dict[str, Any]:
         "deterministic": dict(machine.deterministic or {}),
         "seeds": {"seed": plan.seed, "evaluation": plan.evaluation.seed},
         "model": to_json(plan.model.print),
+        "tokenizer": to_json(plan.model.tokenizer_print),
         "data": {item.name: to_json(item) for item in _data(plan)},
-        "opponents": {player.name: _opponent(player.params) | {"type": player.type} for player in plan.opponents},
+        "opponents": {player.name: _opponent(player) for player in plan.opponents},
         "environment": sorted(set(_env_names(to_json(plan.opponents)))),
     }
 
@@ -99,9 +100,11 @@ def _data(plan: Plan) -> Iterator[FilePrint]:
         yield from stage.data_prints
 
 
-def _opponent(params: JsonMap) -> dict[str, Any]:
-    """What names the model behind an opponent; how it is sampled is in the plan."""
-    return {key: params[key] for key in ("model", "source", "revision") if key in params}
+def _opponent(player: OpponentPlan) -> dict[str, Any]:
+    """What names the model behind an opponent, and the digest of weights; how it is sampled is in the plan."""
+    named = {key: player.params[key] for key in ("model", "source", "revision") if key in player.params}
+    weights = {} if player.print is None else {"sha256": player.print.sha256}
+    return named | weights | {"type": player.type}
 
 
 def _env_names(value: object) -> Iterator[str]:

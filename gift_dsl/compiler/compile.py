@@ -15,9 +15,10 @@ from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
 from gift_dsl.compiler.needs import Needs, find_needs
 from gift_dsl.compiler.stages import compile_stage
-from gift_dsl.plan import OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
+from gift_dsl.data import fingerprint_model
+from gift_dsl.plan import FilePrint, OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
-from gift_dsl.spec.models.opponents import OpenAIOpponent, OpponentSpec, PoolOpponent, SnapshotOpponent
+from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, OpponentSpec, PoolOpponent, SnapshotOpponent
 from gift_dsl.spec.models.spec import Spec
 
 
@@ -53,6 +54,12 @@ def _params(opponent: OpponentSpec) -> dict[str, Any]:
     return {key: value for key, value in plain(opponent).items() if key not in ("type", "base_url", "concurrency")}
 
 
+def _weights(context: Context, opponent: OpponentSpec) -> FilePrint | None:
+    if not isinstance(opponent, LocalOpponent) or opponent.source is None:
+        return None
+    return fingerprint_model(opponent.source, opponent.revision, context.folder)
+
+
 def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
     """Every opponent with every field, those that are named without being defined included."""
     spec = context.spec
@@ -61,6 +68,7 @@ def _opponents(context: Context) -> tuple[OpponentPlan, ...]:
             name,
             item.type,
             _params(item),
+            _weights(context, item),
         )
         for name, item in spec.opponents.items()
     ]
@@ -105,6 +113,10 @@ def _runtime(context: Context) -> RuntimePlan:
     )
 
 
+def _names_a_run(plan: Plan) -> bool:
+    return plan.model.from_run is not None or any(item.params.get("from_run") for item in plan.opponents)
+
+
 def compile_plan(context: Context) -> Compiled:
     """The plan of a run whose passes found no error."""
     used = unused.used_games(context)
@@ -120,6 +132,10 @@ def compile_plan(context: Context) -> Compiled:
         evaluation=evaluation.compile_evaluation(context),
         runtime=_runtime(context),
     )
+    if _names_a_run(plan):
+        from gift_dsl.artifacts.origins import with_origins
+
+        plan = with_origins(plan, fingerprint_model)
     estimates = tuple(estimate_stage(context, stage) for stage in stages)
     total = sum(item.tokens_typical * item.episodes * item.steps for item in estimates)
     measured, needs = estimate_evaluation(context, plan), find_needs(context, plan, total)

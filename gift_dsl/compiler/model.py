@@ -9,7 +9,7 @@ from pathlib import Path
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.pins import unpinned
 from gift_dsl.compiler.shapes import ModelShape, projections, shape_of, tiny_shape
-from gift_dsl.data import fingerprint_model, hub_snapshot, is_local
+from gift_dsl.data import fingerprint_model, fingerprint_tokenizer, hub_snapshot, is_local
 from gift_dsl.errors import Diagnostic, Note
 from gift_dsl.plan import LoraPlan, ModelPlan
 from gift_dsl.spec.models.fields import plain
@@ -71,6 +71,7 @@ def compile_model(context: Context) -> ModelPlan:
         attention=model.attention,
         tiny=plain(model.tiny or TinySpec.model_construct()) if tiny else None,
         print=known,
+        tokenizer_print=None if model.tokenizer is None else fingerprint_tokenizer(model.tokenizer, context.folder),
     )
 
 

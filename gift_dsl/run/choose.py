@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -11,7 +11,9 @@ from typing import Any, NoReturn, cast
 from gift_dsl.artifacts.directory import RunDirectory, find_runs
 from gift_dsl.artifacts.hold import Holder
 from gift_dsl.artifacts.lock import Machine, accelerators, differences, make_lock
+from gift_dsl.artifacts.origins import with_origins
 from gift_dsl.artifacts.status import Status
+from gift_dsl.data import fingerprint_model
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import Plan, plan_hash, to_json
 from gift_dsl.run.models import drop_model
@@ -31,8 +33,10 @@ def machine_of(plan: Plan) -> Machine:
     return Machine(processes, threads, *accelerators())
 
 
-def find_run(request: RunRequest) -> RunDirectory | None:
-    """The run to go on with, or None for a new one. It is not touched yet: `take_up` does that.
+def find_run(request: RunRequest) -> tuple[RunDirectory | None, Plan]:
+    """The run to go on with, or None for a new one, and its plan. It is not touched yet: `take_up` does that.
+
+    The plan of a run that goes on is the one that is asked for, over the models of other runs that it began with.
 
     Raises:
         UsageError: an unfinished run of the plan waits and neither `resume` nor `fresh` was said, or none waits.
@@ -40,24 +44,32 @@ def find_run(request: RunRequest) -> RunDirectory | None:
     """
     plan = request.plan
     if request.mode == "fresh":
-        return None
+        return None, plan
     output = output_folder(plan)
     runs = find_runs(output, plan.runtime.name, arm=plan.runtime.run_id)
-    waiting = [run for run in runs if run.status.state != "done"]
-    same = [run for run in waiting if plan_hash(run.plan) == plan_hash(plan)]
+    waiting = [*_wanted((run for run in reversed(runs) if run.status.state != "done"), plan)]
+    same = next(((run, new) for run, old, new in waiting if plan_hash(old) == plan_hash(new)), None)
     if request.mode == "new":
-        return _refuse_a_second(same[-1].path, same[-1].holder()) if same else None
-    if same:
-        return same[-1]
-    longer = next((run for run in reversed(runs) if _only_longer(run.plan, plan)), None)
+        return (None, plan) if same is None else _refuse_a_second(same[0].path, same[0].holder())
+    if same is not None:
+        return same
+    longer = next(((run, new) for run, old, new in _wanted(reversed(runs), plan) if _only_longer(old, new)), None)
     if longer is not None:
         return longer
     if waiting:
-        listed = "".join(f"\n  {line}" for line in _changes(to_json(waiting[-1].plan), to_json(plan)))
+        run, old, new = waiting[0]
+        listed = "".join(f"\n  {line}" for line in _changes(to_json(old), to_json(new)))
         raise MachineError(
-            f"{waiting[-1].path} cannot go on with another plan; start a new run with --fresh. What differs:{listed}"
+            f"{run.path} cannot go on with another plan; start a new run with --fresh. What differs:{listed}"
         )
     raise UsageError(f"there is no unfinished run of {plan.runtime.name} in {output}")
+
+
+def _wanted(runs: Iterable[RunDirectory], plan: Plan) -> Iterator[tuple[RunDirectory, Plan, Plan]]:
+    """Runs, each with its plan and the one that it would go on with."""
+    for run in runs:
+        old = run.plan
+        yield run, old, with_origins(plan, fingerprint_model, old)
 
 
 def _refuse_a_second(path: Path, writer: Holder | None) -> NoReturn:
@@ -128,8 +140,14 @@ def _changes(old: Any, new: Any) -> Iterator[str]:
     """Values that differ between two plans, without the runtime block and the digest of all."""
     before, after = dict(_values(old, "")), dict(_values(new, ""))
     for place in dict.fromkeys([*before, *after]):
-        if not place.startswith(("runtime.", "spec_hash")) and before.get(place) != after.get(place):
+        if place.startswith(("runtime.", "spec_hash")) or before.get(place) == after.get(place):
+            continue
+        owner, _, what = place.rpartition(".")
+        if before.get(f"{owner}.sha256") is None or f"{owner}.sha256" not in after:
             yield f"{place}: {_short(before.get(place))} -> {_short(after.get(place))}"
+        elif what == "sha256":
+            reason = after.get(f"{owner}.reason") or "are others than when the run began"
+            yield f"{owner}: the files of {after.get(f'{owner}.name')} {reason}"
 
 
 def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:

@@ -69,8 +69,8 @@ def run_plan(request: RunRequest, tell: Tell) -> RunOutcome:
 def _lead(request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
     _check_launcher(request.plan)
     plan = fill_prints(request.plan)
-    request = replace(request, plan=plan)
-    found = run = find_run(request)
+    run, plan = find_run(replace(request, plan=plan))
+    found, request = run, replace(request, plan=plan)
     check_machine(plan, request.find_key, request.disk_gib if run is None else None)
     if run is None:
         lock = make_lock(plan, machine_of(plan))

@@ -14,6 +14,7 @@ from typing import Any
 
 from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
 from gift_dsl.artifacts.files import json_text, write_whole
+from gift_dsl.artifacts.origins import BEST
 from gift_dsl.data import fingerprint_model
 from gift_dsl.engines.load import load_policy
 from gift_dsl.engines.transformers import TransformersEngine
@@ -23,7 +24,7 @@ from gift_dsl.evaluate.kept import KeptResults, Task
 from gift_dsl.plan import OpponentPlan, digest, plan_hash
 from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.run.examine import Examiner, final_test, rounds_of
-from gift_dsl.run.models import BEST, find_start, is_adapter, model_here, stage_model
+from gift_dsl.run.models import find_start, is_adapter, model_here, stage_model
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import FINAL
 from gift_dsl.run.stage import Session, local_player

@@ -8,15 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gift_dsl.artifacts.checkpoints import Checkpoint, check, number_of
 from gift_dsl.artifacts.directory import RunDirectory, find_named
+from gift_dsl.artifacts.origins import kept_model, named_models
 from gift_dsl.data import is_local
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
 
 START = "start"
-BEST = "best"
-"""The model of the last stage that probed best on dev: by the mean success of its games, the first of equals."""
 
 
 def stage_model(run: RunDirectory, stage: str) -> Path:
@@ -41,10 +39,9 @@ def find_start(run: RunDirectory, plan: Plan, index: int) -> str:
         return str(stage_model(run, plan.stages[index - 1].name))
     if plan.model.tiny is not None:
         return str(stage_model(run, START))
-    folder = Path(plan.runtime.folder)
     if plan.model.from_run is not None:
-        return str(find_in_run(plan.model, folder, folder / str(plan.runtime.output["dir"])))
-    return find_source(plan.model, folder)
+        return str(model_folder(plan))
+    return find_source(plan.model, Path(plan.runtime.folder))
 
 
 def model_here(plan: Plan) -> ModelPlan:
@@ -85,39 +82,34 @@ def opponent_model(plan: Plan, opponent: OpponentPlan) -> ModelPlan:
     )
 
 
-def find_in_run(model: ModelPlan, folder: Path, output: Path) -> Path:
-    """The model of another run: what its last stage handed on, or a checkpoint of it, which may hold adapters alone.
+def model_folder(plan: Plan, who: str = "model") -> Path:
+    """The folder of a model of another run: of the plan's run, the one that it began with.
 
     Args:
-        model: with `from_run`, as `find_named` reads it.
-        folder: of the spec.
-        output: folder of all runs.
+        plan: whose runtime knows it.
+        who: `model`, or `opponents.<name>`.
+
+    Raises:
+        MachineError: it was not there, or is not there any more.
+    """
+    known = plan.runtime.from_runs.get(who)
+    if known is None:
+        one = next(one for one in named_models(plan) if one.who == who)
+        folder = Path(plan.runtime.folder)
+        return kept_model(find_named(one.run, folder, folder / str(plan.runtime.output["dir"])), one.step)
+    path = Path(plan.runtime.folder) / known
+    if not path.is_dir():
+        raise MachineError(f"the model that the run began with is not in {path} any more")
+    return path
+
+
+def opponent_folder(plan: Plan, opponent: OpponentPlan) -> Path | None:
+    """The folder of a `local` opponent that another run made; None for others.
 
     Raises:
         MachineError: there is no such run, stage or checkpoint.
     """
-    assert model.from_run is not None
-    run = find_named(model.from_run, folder, output)
-    stages = [stage.name for stage in run.plan.stages]
-    if model.from_step == "final":
-        path = stage_model(run, stages[-1])
-        if not path.is_dir():
-            raise MachineError(f"the run {run.path} is not done: stage `{stages[-1]}` has handed on no model")
-        return path
-    if model.from_step == "best":
-        path = stage_model(run, BEST)
-        if not path.is_dir():
-            raise MachineError(
-                f"the run {run.path} kept no best model: its last stage was not probed, or its "
-                "`evaluation.final.checkpoints` does not name `best`"
-            )
-        return path
-    for stage in reversed(stages):
-        for folder in sorted((run.checkpoints / stage).glob("checkpoint-*"), key=number_of):
-            found = check(folder)
-            if isinstance(found, Checkpoint) and found.state.get("step") == model.from_step:
-                return folder
-    raise MachineError(f"the run {run.path} kept no checkpoint of step {model.from_step}")
+    return model_folder(plan, f"opponents.{opponent.name}") if opponent.params.get("from_run") is not None else None
 
 
 def is_adapter(folder: Path) -> bool:

@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gift_dsl.data import fingerprint_dataset, fingerprint_model, is_local
+from gift_dsl.artifacts.origins import with_origins
+from gift_dsl.data import TOKENIZER, fingerprint_dataset, fingerprint_model, fingerprint_tokenizer, is_local
 from gift_dsl.errors import GiftError, MachineError
-from gift_dsl.plan import FilePrint, ModelPlan, Plan, missing_prints
+from gift_dsl.plan import FilePrint, ModelPlan, OpponentPlan, Plan, missing_prints
 from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
-from gift_dsl.run.models import find_in_run, opponent_model
+from gift_dsl.run.models import model_folder, opponent_model
 from gift_dsl.run.seating import rows_of, seated_names
 from gift_dsl.run.trackers import missing_trackers
 
@@ -30,6 +31,7 @@ def fill_prints(plan: Plan) -> Plan:
     Raises:
         MachineError: a file cannot be had.
     """
+    plan = with_origins(plan, fingerprint_model)  # another run may have ended since the spec was read
     if not missing_prints(plan):
         return plan
     if problems := [*_local(plan)]:  # before anything is downloaded
@@ -42,10 +44,22 @@ def fill_prints(plan: Plan) -> Plan:
         game if game.data is None or game.data.sha256 else replace(game, data=_data_print(game.params, folder))
         for game in plan.games
     )
-    plan = replace(plan, model=model, games=games)
+    if model.tokenizer_print is not None and model.tokenizer_print.sha256 is None and model.tokenizer is not None:
+        _download(model.tokenizer, None, "model", TOKENIZER)
+        model = replace(model, tokenizer_print=fingerprint_tokenizer(model.tokenizer, folder))
+    opponents = tuple(_with_print(opponent, folder) for opponent in plan.opponents)
+    plan = replace(plan, model=model, games=games, opponents=opponents)
     if left := missing_prints(plan):
         raise _not_ready([f"{item.name}: {item.reason}" for item in left])
     return plan
+
+
+def _with_print(opponent: OpponentPlan, folder: Path) -> OpponentPlan:
+    params: Any = opponent.params
+    if opponent.print is None or opponent.print.sha256 is not None or params.get("source") is None:
+        return opponent
+    _download(params["source"], params.get("revision"), "model")
+    return replace(opponent, print=fingerprint_model(params["source"], params.get("revision"), folder))
 
 
 def _not_ready(problems: Sequence[str]) -> MachineError:
@@ -55,6 +69,7 @@ def _not_ready(problems: Sequence[str]) -> MachineError:
 def _local(plan: Plan) -> Iterator[str]:
     """Models and data that should be folders or files here, and are not."""
     yield from _model(plan)
+    yield from _opponent_models(plan)
     for game in plan.games:
         dataset: Any = game.params.get("dataset") or {}
         source = str(dataset.get("source", ""))
@@ -68,7 +83,7 @@ def _data_print(params: Any, folder: Path) -> FilePrint:
     return fingerprint_dataset(dataset["source"], dataset.get("name"), dataset.get("revision"), folder)
 
 
-def _download(source: str, revision: str | None, kind: str) -> None:
+def _download(source: str, revision: str | None, kind: str, ends: Sequence[str] = ()) -> None:
     if is_local(source):
         return
     import huggingface_hub
@@ -76,7 +91,9 @@ def _download(source: str, revision: str | None, kind: str) -> None:
 
     hub: Any = huggingface_hub  # its overloads are only half typed
     try:
-        hub.snapshot_download(source, revision=revision, repo_type=kind)
+        hub.snapshot_download(
+            source, revision=revision, repo_type=kind, allow_patterns=[f"*{end}" for end in ends] or None
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise MachineError(f"the {kind} {source} is not on this machine and cannot be downloaded: {error}") from error
 
@@ -120,16 +137,17 @@ def _opponent_models(plan: Plan) -> Iterator[str]:
     """Models of `local` opponents."""
     for opponent in plan.opponents:
         if opponent.type == "local":
-            for problem in _model(replace(plan, model=opponent_model(plan, opponent))):
+            theirs = replace(plan, model=opponent_model(plan, opponent))
+            for problem in _model(theirs, f"opponents.{opponent.name}"):
                 yield f"opponent `{opponent.name}`: {problem}"
 
 
-def _model(plan: Plan) -> Iterator[str]:
+def _model(plan: Plan, who: str = "model") -> Iterator[str]:
     """Files that every local model has; what is in them is checked when it is loaded."""
     model, folder = plan.model, Path(plan.runtime.folder)
     if model.from_run is not None:
         try:
-            find_in_run(model, folder, folder / str(plan.runtime.output["dir"]))
+            model_folder(plan, who)
         except MachineError as error:
             yield str(error)
     if model.tokenizer is not None and is_local(model.tokenizer):

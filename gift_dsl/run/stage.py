@@ -24,6 +24,7 @@ from accelerate.utils import gather_object
 from gift_dsl.artifacts.checkpoints import latest, number_of, prune, seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
+from gift_dsl.artifacts.origins import BEST
 from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_engine
 from gift_dsl.engines.load import adapt, adapted, load_model, load_policy, load_tokenizer
@@ -40,12 +41,11 @@ from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.answers import open_answers
 from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
 from gift_dsl.run.models import (
-    BEST,
-    find_in_run,
     find_start,
     hand_on,
     make_start,
     model_here,
+    opponent_folder,
     opponent_model,
     stage_model,
 )
@@ -497,11 +497,8 @@ def load_opponent(plan: Plan, opponent: OpponentPlan, device: Any) -> Transforme
     """
     from gift_dsl.engines.load import find_source
 
-    folder, model = Path(plan.runtime.folder), opponent_model(plan, opponent)
-    if model.from_run is not None:
-        source = str(find_in_run(model, folder, folder / str(plan.runtime.output["dir"])))
-    else:
-        source = find_source(model, folder)
+    model, folder = opponent_model(plan, opponent), opponent_folder(plan, opponent)
+    source = find_source(model, Path(plan.runtime.folder)) if folder is None else str(folder)
     engine = load_policy(model, source, device=device)
     engine.model.requires_grad_(False)
     return engine

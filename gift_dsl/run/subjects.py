@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
+from gift_dsl.artifacts.origins import kept_model
 from gift_dsl.data import fingerprint_model
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan, digest, leaves
 from gift_dsl.play.seats import Seat, model_player
 from gift_dsl.players.make import Services, make_chat_settings, make_player
 from gift_dsl.players.openai import OpenAIPlayer
-from gift_dsl.run.choose import output_folder
-from gift_dsl.run.models import find_in_run, find_start, model_here, opponent_model
+from gift_dsl.run.models import find_start, model_folder, model_here, opponent_folder, opponent_model
 from gift_dsl.run.seating import rows_of
 
 Make = Callable[[Plan, "str | Path", str, "str | None"], "Examinee"]
@@ -133,8 +133,7 @@ def model_of_plan(plan: Plan, make: Make | None = None) -> Generator[Examinee]:
             yield make(plan, build_tiny(plan, Path(made), rows), "tiny", "tiny")
         return
     if model.from_run is not None:
-        source = find_in_run(model, folder, output_folder(plan))
-        yield make(plan, source, f"{model.from_run} ({model.from_step})", None)
+        yield make(plan, model_folder(plan), f"{model.from_run} ({model.from_step})", None)
         return
     from gift_dsl.engines.load import find_source
 
@@ -154,8 +153,7 @@ def model_of_run(run: RunDirectory, plan: Plan, checkpoint: int | Literal["start
     """
     if checkpoint == "start":
         return weights(plan, find_start(run, plan, 0), "start")
-    wanted = replace(plan.model, from_run=str(run.path.resolve()), from_step=checkpoint)
-    return weights(plan, find_in_run(wanted, Path(), Path()), f"{run.path.name} ({checkpoint})")
+    return weights(plan, kept_model(run, checkpoint), f"{run.path.name} ({checkpoint})")
 
 
 def opponent_of_plan(plan: Plan, name: str, sampling: tuple[float, int]) -> Examinee:
@@ -251,12 +249,8 @@ def _local(plan: Plan, opponent: OpponentPlan) -> Examinee:
 
     _quieten()
     engine = load_opponent(plan, opponent, find_device())
-    model = opponent_model(plan, opponent)
-    source = (
-        find_source(model, Path(plan.runtime.folder))
-        if model.from_run is None
-        else str(find_in_run(model, Path(plan.runtime.folder), output_folder(plan)))
-    )
+    folder = opponent_folder(plan, opponent)
+    source = str(folder or find_source(opponent_model(plan, opponent), Path(plan.runtime.folder)))
     return replace(model_examinee(opponent.name, source, plan, engine), thinking="off")
 
 

@@ -59,7 +59,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused_with_the_repair(tmp_path
 
 def test_a_run_to_start_from_that_is_not_there_is_named(tmp_path):
     said = refusal(tmp_path, SPEC.replace("{source: tiny, gradient_checkpointing: false}", "{from_run: {run: other}}"))
-    assert "there is no finished run `other`" in said
+    assert "no finished run `other`" in said
 
 
 def against(opponent):

@@ -21,7 +21,6 @@ from tests.run.test_going_on import SPEC as TINY
 from tests.run.test_going_on import crew, go
 
 __all__ = ["crew"]
-pytestmark = pytest.mark.xfail(reason="not yet mended")
 
 WARM = TINY.replace("name: small", "name: warm")
 FROM_WARM = TINY.replace("{source: tiny}", "{from_run: {run: warm}}")
