@@ -29,7 +29,7 @@ class Examination:
         stage: whose; None for the final one.
         split: of the instances.
         every: steps between two probes.
-        times: how often it is done: probes of a stage, or checkpoints of the final one.
+        times: how often it is done: probes of a stage, or checkpoints and subjects of the final one.
         rounds: results of each game, episodes of each chain.
         games: played alone.
         chains: compositions played whole, by name.
@@ -78,7 +78,8 @@ class EvaluationEstimate:
     Attributes:
         examinations: on games, in the order in which they are done.
         benchmarks: in the order written.
-        subjects: opponents that answer the benchmarks beside the policy.
+        subjects: opponents that play the final test and answer the benchmarks beside the policy; what is asked of them
+            is not among the calls.
         history: what prompts of games hold of earlier turns.
     """
 
@@ -176,7 +177,8 @@ class _Counter:
         """The final evaluation: its games, and the chains of the last stage."""
         assert self.tested is not None
         found = self._made("final", self.tested.games, self._chains(self.plan.stages[-1]), self.tested.rounds)
-        return replace(found, split=self.tested.split, times=len(self.tested.checkpoints))
+        times = len(self.tested.checkpoints) + len(self.plan.evaluation.subjects)
+        return replace(found, split=self.tested.split, times=times)
 
     def _chains(self, stage: StagePlan) -> Mapping[str, Node]:
         return chains_of(stage) if self.plan.evaluation.history == "full" else {}

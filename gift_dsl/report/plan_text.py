@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gift_dsl.api import Checked, CheckedRun
     from gift_dsl.compiler.compile import Compiled
     from gift_dsl.compiler.estimate import StageEstimate
-    from gift_dsl.compiler.examinations import BenchmarkCount, Examination
+    from gift_dsl.compiler.examinations import BenchmarkCount, EvaluationEstimate
 
 _UNITS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -95,20 +95,29 @@ def _schedules(stages: Sequence[StageEstimate]) -> Iterator[str]:
             yield f"  {stage.name} takes turns: {shown} (a cycle of {len(stage.schedule)} steps)"
 
 
-def _examinations(found: Sequence[Examination]) -> Iterator[str]:
+def _examinations(found: EvaluationEstimate) -> Iterator[str]:
     """Each kind of evaluation on games in a line; games and opponents are named where they change."""
     before = ""
-    for one in found:
+    for one in found.examinations:
         where = {"probe": f"probe of {one.stage} every {one.every} steps", "final": "final"}
         named = [_against(name, one.opponents[name]) for name in one.games]
         games = ", ".join([*named, *(f"chain {name}" for name in one.chains)])
-        times = f" x {one.times} {'probes' if one.what == 'probe' else 'checkpoints'}" if one.times > 1 else ""
+        times = f" x {one.times} probes" if one.what == "probe" and one.times > 1 else ""
+        times = _tested(one.times, found.subjects) if one.what == "final" else times
         shown = "the same" if games == before else games
         yield (
             f"  {where.get(one.what, f'{one.what} {one.stage}')} on {one.split}: {shown}; {one.rounds} rounds of "
             f"each{times}, {amount(one.times * one.episodes)} episodes"
         )
         before = games
+
+
+def _tested(times: int, subjects: Sequence[str]) -> str:
+    """Whom a final evaluation is of, where it is of more than one checkpoint."""
+    checkpoints = times - len(subjects)
+    if times == 1:
+        return ""
+    return f" for {', '.join([f'{checkpoints} checkpoint' + 's' * (checkpoints > 1), *subjects])}"
 
 
 def _against(game: str, opponents: Sequence[str]) -> str:
@@ -129,10 +138,9 @@ def _evaluation(compiled: Compiled) -> Iterator[str]:
     trained = sum(stage.to_json()["total"]["episodes"] for stage in compiled.estimates)
     history = "; prompts without history" if found.history == "none" else ""
     yield f"Evaluation: {amount(found.episodes)} episodes of games (training: {amount(trained)}){history}"
-    yield from _examinations(found.examinations)
+    yield from _examinations(found)
     if found.benchmarks:
-        times = found.benchmarks[0].times
-        asked = "" if times == 1 else f" (each of {times} checkpoints and subjects)"
+        asked = _tested(found.benchmarks[0].times, found.subjects)
         yield f"  benchmarks{asked}, items: {', '.join(map(_benchmark, found.benchmarks))}"
 
 

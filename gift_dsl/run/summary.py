@@ -20,7 +20,8 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
 
     Returns:
         `stages[]` with `name`, `type`, `steps`, and by game `before` and `after` on dev, each with `successes`,
-        `rounds`, `rate`, `interval`; `chain` the same for the parts of a trajectory of several; `final` on test.
+        `rounds`, `rate`, `interval`; `chain` the same for the parts of a trajectory of several; `final` on test;
+        `history`, what the prompts of all of them held of earlier turns.
     """
     records = list(read_lines(run.metrics))
     last = records[-1] if records else {}
@@ -33,6 +34,7 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
         "spec_hash": plan.spec_hash,
         "plan_hash": plan_hash(plan),
         "seed": plan.seed,
+        "history": plan.evaluation.history,
         "stages": [
             _stage(run, stage, [one for one in records if one.get("stage") == stage.name]) for stage in plan.stages
         ],
@@ -62,6 +64,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         lines += ["", *_table([("final test", "rate", "rounds"), *_final(summary["final"])])]
     if summary["benchmarks"] is not None:
         lines += ["", *_table([("benchmark", "score", "items"), *_benchmarks(summary["benchmarks"])])]
+    if summary.get("history") == "none":
+        lines += ["", "measured with prompts without history: each holds the rules and the present state alone"]
     totals = summary["totals"]
     lines += [
         "",

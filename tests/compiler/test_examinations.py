@@ -36,7 +36,7 @@ def asked_by(plan):
         if asked:
             yield "after", stage.name, asked
         former = stage
-    for _ in plan.evaluation.final.checkpoints if plan.evaluation.final else ():
+    for _ in (*plan.evaluation.final.checkpoints, *plan.evaluation.subjects) if plan.evaluation.final else ():
         yield "final", None, final_test(plan)
 
 
@@ -132,6 +132,14 @@ def test_the_text_names_games_opponents_and_how_often(check):
     assert "probe of main every 5 steps on dev: " + games + "rounds of each x 2 probes, 64 episodes" in text
     assert "final on test: sums, matrix, tictactoe (against random), spy (against api), chain main; 10" in text
     assert "Opponents: 0 calls in training, 180 in evaluation; about 0.00 and" in text
+
+
+def test_the_text_says_of_whom_the_final_test_is(check):
+    final = "evaluation.final={rounds: 10, checkpoints: [start, final]}"
+    text = plan_text(check(API, final, "evaluation.benchmarks=[mmlu]", "evaluation.subjects=[api]"), width=1000)
+    assert "10 rounds of each for 2 checkpoints, api, 150 episodes" in text
+    assert "benchmarks for 2 checkpoints, api, items: mmlu 14,042" in text
+    assert "10 rounds of each, 50 episodes" in plan_text(check("evaluation.final={rounds: 10}"), width=1000)
 
 
 def test_what_evaluation_will_do_is_part_of_the_document(check):

@@ -23,6 +23,7 @@ from gift_dsl.run.drive import _work
 from gift_dsl.run.final_benchmarks import run_benchmarks
 from gift_dsl.run.request import FINAL
 from gift_dsl.run.subjects import model_of_run
+from gift_dsl.run.summary import make_summary, summary_text
 from gift_dsl.train.team import Team
 from tests.evaluate.words import make_model, make_tokenizer, solve, write_rows
 from tests.play.scripted import tagged
@@ -110,6 +111,16 @@ def test_a_run_can_be_evaluated_without_history(own):
         api.compare(paths)
     with pytest.raises(UsageError, match="make no chain: name the games of `nested`"):
         evaluate(own.path, games=("nested",), history="none")
+
+
+def test_the_summary_of_a_run_says_that_it_was_measured_without_history(tmp_path):
+    for name in ("full", "none"):
+        (tmp_path / name).mkdir()
+    told = [
+        summary_text(make_summary(run, run.plan))
+        for run in (finished_run(tmp_path / "full"), finished_run(tmp_path / "none", "evaluation.history=none"))
+    ]
+    assert ["without history" in text for text in told] == [False, True]
 
 
 def test_the_test_split_is_read_only_where_it_is_asked_for(own):
