@@ -271,7 +271,9 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self.current = step = make_step(self.playing, self.train_state, number, self.team)
         self.rest()
         _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
+        started = time.perf_counter()
         self.job.hooks.on_groups(number, step.played)
+        step.clock.recording = time.perf_counter() - started
         self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
         self._row_tokens = [update.num_tokens for update in step.updates for _ in self._own(update)]
         return {

@@ -49,7 +49,7 @@ def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
         "time/play_s": clock.play,
         "time/generate_s": clock.generate,
         "time/opponents_s": clock.opponents,
-        "time/environment_s": clock.environment,
+        "time/environment_s": clock.environment + clock.recording,
         "tokens_per_s": tokens / clock.play if clock.play else 0.0,
     }
 

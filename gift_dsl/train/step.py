@@ -83,11 +83,13 @@ class Clock:
         play: wall time of playing.
         generate: wall time in which the policy's engine was at work.
         environment: CPU time of rules, prompts, parsing and records: the table's own thread.
+        recording: wall time in which what was played was written down.
     """
 
     play: float = 0.0
     generate: float = 0.0
     environment: float = 0.0
+    recording: float = 0.0
 
     @property
     def opponents(self) -> float:
