@@ -169,8 +169,8 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=end_with_parent, daemon=True).start()
     quieten()
     request = _request(json.loads(order.read_text(encoding="utf-8")))
+    _share_threads(request.plan)
     state = join_ranks()
-    _share_threads(request.plan, state.num_processes)
     team, bindings = _team(state), load_key_bindings()
     make = services_maker(request.plan, lambda env, url: resolve_key(env, url, bindings), team)
     try:
@@ -183,12 +183,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _share_threads(plan: Plan, processes: int) -> None:
-    """As many threads for each process as a run would have."""
+def _share_threads(plan: Plan) -> None:
+    """As many threads for each process as a run would have; accelerate warns where nobody says how many."""
     import torch
 
-    threads = plan.runtime.resources.get("threads") or max(1, (os.cpu_count() or 1) // processes)
-    torch.set_num_threads(int(threads))
+    processes = given_processes() or 1
+    threads = int(plan.runtime.resources.get("threads") or max(1, (os.cpu_count() or 1) // processes))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
 
 
 def _say(line: str) -> None:
