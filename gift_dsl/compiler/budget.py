@@ -121,6 +121,7 @@ def check(context: Context) -> Iterator[Diagnostic]:
     yield from _turns_of_games(context)
     yield from _turns_of_parts(context)
     yield from _model_limit(context)
+    yield from _evaluation_limit(context)
     limit, source = context_limit(context)
     for index, stage in enumerate(context.spec.stages):
         if limit is not None:
@@ -179,6 +180,21 @@ def _model_limit(context: Context) -> Iterator[Diagnostic]:
             f"`rollout.max_context` is {given}, but {shape.name} was made for at most {shape.max_positions} tokens",
             ("rollout", "max_context"),
         )
+
+
+def _evaluation_limit(context: Context) -> Iterator[Diagnostic]:
+    """Turns of evaluation that are longer than a sequence may be: asked for, and never given."""
+    limit, source = context_limit(context)
+    for path in (("evaluation", "sampling"), ("evaluation", "final", "sampling")):
+        node = context.tree.at((*path, "max_tokens"))
+        wanted = None if node is None else node.value
+        if limit is not None and isinstance(wanted, int) and wanted >= limit:
+            yield context.finding(
+                "budget-exceeds-context",
+                f"a turn of evaluation may have {wanted} tokens, and {source} holds {limit}, the prompt with them",
+                (*path, "max_tokens"),
+                hint="lower it",
+            )
 
 
 def _tokens(context: Context, index: int, name: str, limit: int, source: str) -> Iterator[Diagnostic]:

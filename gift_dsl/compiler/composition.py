@@ -213,6 +213,23 @@ def check(context: Context) -> Iterator[Diagnostic]:
             )
         if isinstance(play, PartSpec) and isinstance(play.weight, list):
             yield from _schedule(context, play, path, parent)
+        elif isinstance(play, PartSpec) and play.weight != 1.0:
+            yield from _idle_weight(context, path, parent)
+
+
+def _idle_weight(context: Context, path: Loc, parent: object) -> Iterator[Diagnostic]:
+    """A weight where nothing is drawn or weighted."""
+    if isinstance(parent, AnyOfSpec) or (isinstance(parent, AllOfSpec) and parent.reward == "weighted"):
+        return
+    match parent:
+        case AllOfSpec():
+            where, hint = "an `all_of` without `reward: weighted`", "write `reward: weighted`, or remove it"
+        case InTurnSpec():
+            where, hint = "`in_turn`", "give each part its number of steps with `blocks`, or remove it"
+        case _:
+            where, hint = "a part that stands alone", "remove it"
+    message = f"`weight` says nothing in {where}"
+    yield context.finding("no-effect", message, (*path, "weight"), severity="warning", at_key=True, hint=hint)
 
 
 def check_weights(context: Context) -> Iterator[Diagnostic]:

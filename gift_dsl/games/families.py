@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Final
@@ -50,6 +52,12 @@ def plugin_families() -> dict[str, Family]:
     Raises:
         MachineError: a plugin fails to load, or was written for another `game_api`.
     """
+    return dict(_plugins(tuple(sys.path)))
+
+
+@lru_cache(maxsize=4)
+def _plugins(_search: tuple[str, ...]) -> Mapping[str, Family]:
+    """The plugins of the packages below a search path, which is read once: an unknown type asks several times."""
     from importlib.metadata import entry_points
 
     found: dict[str, Family] = {}
@@ -65,7 +73,7 @@ def plugin_families() -> dict[str, Family]:
                 f"the game plugin `{entry.name}` is for game_api {family.game_api}, this gift has {GAME_API}"
             )
         found[family.name] = family
-    return found
+    return MappingProxyType(found)
 
 
 def find_family(name: str) -> Family | None:
