@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 
 from gift_dsl import api
+from gift_dsl.artifacts.checkpoints import seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.errors import MachineError
@@ -105,6 +106,36 @@ def test_probes_of_a_stage_are_found_by_their_step(tmp_path):
     assert run.probes("nested")[2] == run.evaluation / "nested-step-000002.json"
     assert list(run.probes("nested-step-x")) == [3]
     assert run.probes("other") == {}
+
+
+# ── what a run that failed says is kept ──
+
+
+@pytest.mark.parametrize(
+    ("codes", "sealed", "said"),
+    [
+        ([1], (), "failed; nothing was trained yet, go on with"),
+        pytest.param(
+            [0, 1],
+            (),
+            "failed; the stages that ended are kept, go on with",
+            marks=pytest.mark.xfail(strict=True, reason="not yet mended"),
+        ),
+        ([1], ("warmup",), "failed; the last checkpoint is whole, go on with"),
+    ],
+)
+def test_a_run_that_failed_says_what_of_it_is_kept(tmp_path, crew, codes, sealed, said):
+    text, told = two_stages("warmup"), Told()
+    if sealed:
+        crew.codes = [1]
+        run = go(tmp_path, text=text).run
+        for stage in sealed:
+            folder = run.checkpoints / stage / "checkpoint-1"
+            folder.mkdir(parents=True)
+            seal(folder, {"step": 1})
+    crew.codes = codes
+    go(tmp_path, text=text, mode="resume" if sealed else "new", told=told)
+    assert told.lines[-1].startswith(said)
 
 
 # ── more steps than a finished run was planned for ──
