@@ -143,7 +143,7 @@ def whole(weight: Tensor) -> Tensor:
 
 def stored(weight: Tensor) -> Tensor:
     """All of a weight as it is stored: DeepSpeed computes with bf16 ones and keeps masters in fp32 beside them."""
-    if hasattr(weight, "_z3_optimizer") or getattr(weight, "_hp_mapping", None) is not None:
+    if hasattr(weight, "_z3_optimizer") or hasattr(weight, "_hp_mapping"):
         from deepspeed.utils import safe_get_full_fp32_param  # pyright: ignore[reportMissingImports] - an extra
 
         master: Tensor | None = safe_get_full_fp32_param(weight)
@@ -223,7 +223,7 @@ def gathered(model: Any, *, keeps: bool) -> dict[str, Tensor]:
 
 
 def unspread(model: Any, weights: dict[str, Tensor]) -> Any:
-    """A model of the same architecture and adapters with these weights, to be saved or copied; not to compute with."""
+    """A model of the same architecture and adapters with these weights, on the CPU."""
     base = base_model(model)
     with torch.random.fork_rng([]), torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
@@ -231,12 +231,21 @@ def unspread(model: Any, weights: dict[str, Tensor]) -> Any:
         if is_adapted(model):
             made = get_peft_model(made, model.peft_config["default"])
     made.load_state_dict(weights, strict=False, assign=True)
+    _give_buffers(made, model)
     base_model(made).tie_weights()
     base_model(made).generation_config = base.generation_config
     left = [name for name, weight in made.named_parameters() if weight.is_meta]
     if left:
         raise ValueError(f"no weights were gathered for {left}")
     return made
+
+
+def _give_buffers(made: Any, model: Any) -> None:
+    """What is no weight is nowhere spread."""
+    theirs = {name.replace(_WRAPPED, ""): buffer for name, buffer in model.named_buffers()}
+    for prefix, module in made.named_modules():
+        for name in [name for name, buffer in module._buffers.items() if buffer is not None]:
+            module._buffers[name] = theirs[f"{prefix}.{name}" if prefix else name].detach().to("cpu", copy=True)
 
 
 # ── checkpoints ──
