@@ -166,7 +166,7 @@ class TransformersEngine:
         except torch.OutOfMemoryError as error:
             self.forget()
             raise GiftError(
-                "out of memory while generating: lower `algorithm.groups_per_step`, `algorithm.group_size` or "
+                "out of memory while generating: lower `resources.rollout_batch_size`, which changes no episode, or "
                 "`rollout.max_tokens_per_turn`"
             ) from error
 

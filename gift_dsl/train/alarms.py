@@ -104,11 +104,14 @@ def _plays(recent: Sequence[Metrics]) -> Iterator[Alarm]:
 
 
 def _entropy(steps: Sequence[Metrics]) -> Iterator[Alarm]:
-    """Beside the first window of the stage; both must be whole and apart."""
-    known = [value for one in steps if (value := one.get("update/entropy")) is not None]
-    if len(known) < 2 * WINDOW:
+    """Of what was played, so that steps without an update count; beside the most of the stage's first steps.
+
+    The most, because a collapse within them would be a part of their mean.
+    """
+    known = [value for one in steps if (value := one.get("entropy")) is not None]
+    if len(known) <= WINDOW:
         return
-    first, last = (sum(part) / WINDOW for part in (known[:WINDOW], known[-WINDOW:]))
+    first, last = max(known[:WINDOW]), sum(known[-WINDOW:]) / WINDOW
     if last < LEAST_ENTROPY_SHARE * first:
         yield Alarm(
             "entropy",
@@ -155,6 +158,6 @@ def _named(steps: Sequence[Metrics], prefix: str, suffix: str) -> list[str]:
 
 
 def _mean(steps: Sequence[Metrics], name: str) -> float | None:
-    """Over a whole window; None before, or where it was not measured."""
+    """Over a whole window; None before, or where most of its steps did not measure it: they had no update."""
     values = [value for one in steps if (value := one.get(name)) is not None]
-    return sum(values) / len(values) if len(values) == WINDOW else None
+    return sum(values) / len(values) if len(steps) == WINDOW and 2 * len(values) > WINDOW else None

@@ -21,14 +21,15 @@ from gift_dsl.plan import JsonMap
 from gift_dsl.train.epochs import EMPTY, Course
 from gift_dsl.train.glow_weights import GlowHistory, GlowRule, glow_weights, sample_losses
 from gift_dsl.train.job import StageJob
-from gift_dsl.train.sft import SupervisedTrainer, make_stage_course
+from gift_dsl.train.sft import SupervisedTrainer, make_stage_course, within_memory
 
 _HISTORY_FILE: Final = "glow_state.pt"
 
 
 def train_glow(job: StageJob) -> None:
     """Train a stage until its end, or until a hook asks to stop. Raises what `train_sft` raises."""
-    GlowTrainer(job, make_stage_course(job)).run()
+    with within_memory(job):
+        GlowTrainer(job, make_stage_course(job)).run()
 
 
 def make_rule(fields: JsonMap) -> GlowRule:

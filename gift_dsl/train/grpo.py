@@ -22,7 +22,6 @@ import json
 import logging
 import os
 import time
-import types
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -54,9 +53,16 @@ from gift_dsl.train.batch import Row, Update, rows_of_rank
 from gift_dsl.train.importance import Mismatch, importance_weights, mismatch_sums
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.league import League, snapshot_rules
-from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
+from gift_dsl.train.optimizers import (
+    are_finite,
+    carry_optimizer,
+    gradient_norm,
+    guard,
+    make_optimizer,
+    too_large,
+)
 from gift_dsl.train.schedule import RateSchedule, rate_factor
-from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments, whole
+from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
 from gift_dsl.train.state import TrainState
 from gift_dsl.train.statistics import TokenSums, clipped, step_metrics, token_sums, update_metrics
 from gift_dsl.train.step import Playing, Step, make_step
@@ -119,10 +125,7 @@ def train_grpo(job: StageJob) -> None:
             trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
             trainer.give_weights()  # to whoever measures the stage
         except torch.OutOfMemoryError as error:
-            raise GiftError(
-                f"out of memory while stage `{job.stage.name}` was updated: lower `resources.micro_batch_size`"
-                + ("" if job.plan.model.gradient_checkpointing else " or set `model.gradient_checkpointing: true`")
-            ) from error
+            raise too_large(job) from error
         except (LimitReached, TooManyVoids):
             trainer.save_between_steps()
             raise
@@ -359,10 +362,16 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
 
     @torch.no_grad()
     def _logps(self, model: Any, micro: dict[str, Any]) -> Tensor:
+        """Of what was sampled, without the dropout of adapters: what sampled had none."""
         ids_BL = torch.cat([micro["prompt_ids"], micro["completion_ids"]], dim=1)
         mask_BL = torch.cat([micro["prompt_mask"], micro["completion_mask"]], dim=1)
         self._sampled_BT = micro["completion_mask"] * micro["tool_mask"]
-        return self._get_per_token_logps_and_entropies(model, ids_BL, mask_BL, micro["completion_ids"].shape[1])[0]
+        was_training = model.training
+        model.eval()
+        try:
+            return self._get_per_token_logps_and_entropies(model, ids_BL, mask_BL, micro["completion_ids"].shape[1])[0]
+        finally:
+            model.train(was_training)
 
     def _make_reference(self) -> Any:
         """The weights that the stage starts from. TRL would load them anew, and not by their revision."""
@@ -445,7 +454,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
                 betas=(algorithm.adam_beta1, algorithm.adam_beta2),
                 weight_decay=algorithm.weight_decay,
             )
-            _guard(optimizer, self._may_step)
+            guard(optimizer, self._may_step)
             self.optimizer = optimizer
         return self.optimizer
 
@@ -474,10 +483,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         losses, self._losses = self._losses, []
         if not self.current.updates[number].num_trajectories:
             return False
-        grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(grads))
-        # asked of all: where shards are gathered, nobody may go on alone
-        if not all(self.team.gather(all(bool(one.isfinite()) for one in (*losses, norm)))):
+        if not are_finite((*losses, gradient_norm(optimizer)), self.team):
             path = self.job.folder / f"not-finite-step-{self.current.number}-rank-{self.team.rank}.pt"
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(self._buffered_inputs, path)
@@ -615,13 +621,3 @@ def _trimmed(micro: dict[str, Any]) -> dict[str, Any]:
         "prompt_ids": micro["prompt_ids"][:, -prompt:],
         "prompt_mask": micro["prompt_mask"][:, -prompt:],
     }
-
-
-def _guard(optimizer: Any, may_step: Any) -> None:
-    """Ask before each step of an optimizer."""
-    step = optimizer.step
-
-    def guarded(self: Any, closure: Any = None) -> Any:
-        return step(closure) if may_step(self) else None
-
-    optimizer.step = types.MethodType(guarded, optimizer)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from gift_dsl.train.epochs import EMPTY, Course, make_course
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.league import League, snapshot_rules
 from gift_dsl.train.lessons import collect
-from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
+from gift_dsl.train.optimizers import are_finite, carry_optimizer, gradient_norm, guard, make_optimizer, too_large
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
@@ -46,7 +46,7 @@ _NOTHING: Final = TaughtRow((0, 0), (0, 0))
 
 
 class NotFinite(GiftError):  # noqa: N818 - what happened
-    """A loss or gradient is no number."""
+    """A loss or gradient is no number. The weights are those before the update, and its rows were saved."""
 
 
 def train_sft(job: StageJob) -> None:
@@ -60,7 +60,17 @@ def train_sft(job: StageJob) -> None:
         GiftError: there is nothing to learn from, or scripted play fails.
         NotFinite: a loss or gradient is no number.
     """
-    SupervisedTrainer(job, make_stage_course(job)).run()
+    with within_memory(job):
+        SupervisedTrainer(job, make_stage_course(job)).run()
+
+
+@contextmanager
+def within_memory(job: StageJob) -> Generator[None]:
+    """Says what to lower where an update does not fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise too_large(job) from error
 
 
 def make_stage_course(job: StageJob) -> Course:
@@ -189,7 +199,22 @@ class SupervisedTrainer(ShardedCheckpoints, SFTTrainer):
                 muon_learning_rate=self.fields["muon_learning_rate"],
                 weight_decay=self.fields["weight_decay"],
             )
+            guard(self.optimizer, self._may_step)
         return self.optimizer
+
+    def _may_step(self, optimizer: Any) -> bool:
+        """Always, or it raises NotFinite: a gradient is no number. The weights are those before, the rows are saved."""
+        update = self.state.global_step
+        if not are_finite([gradient_norm(optimizer)], self.team):
+            path = self.job.folder / f"not-finite-update-{update}-rank-{self.team.rank}.pt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [self.course.rows[number] for number in self.course.updates[update]]
+            torch.save([{"ids": list(row.ids), "mask": list(row.mask)} for row in rows], path)
+            raise NotFinite(
+                f"the gradient of update {update} of stage `{self.job.stage.name}` is not finite; the weights are "
+                f"those before it, and its rows are in {path}"
+            )
+        return True
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The plan's learning rate."""
@@ -217,8 +242,6 @@ class SupervisedTrainer(ShardedCheckpoints, SFTTrainer):
         """Metrics, probe, and whether to save or stop."""
         done, hooks = self.state.global_step, self.job.hooks
         metrics = self._step_metrics(logged, done - 1)
-        if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["grad_norm"]):
-            raise NotFinite(f"update {done} of stage `{self.job.stage.name}` has a loss or gradient that is no number")
         if self.team.rank == 0:
             hooks.on_step(StepRecord(self.job.stage.name, done - 1, metrics))
         hooks.probe(done)

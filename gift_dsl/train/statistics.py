@@ -41,6 +41,7 @@ def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
         "episodes": len(trajectories),
         "void_share": sum(one.is_void for one in trajectories) / max(1, len(trajectories)),
         "policy_tokens": tokens,
+        "entropy": _surprise(trajectories) / max(1, tokens),
         "refills": step.refills,
         **{name: value for game, parts in by_game(trajectories).items() for name, value in _game(game, parts)},
         **_groups(step.selection),
@@ -54,12 +55,17 @@ def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
     }
 
 
+def _surprise(trajectories: Sequence[Trajectory]) -> float:
+    """Sum of -log p over all sampled ids, nats; divided by their number it estimates the entropy of the policy."""
+    return -sum(sum(sequence.logprobs) for one in trajectories for sequence in one.sequences)
+
+
 class TokenSums(NamedTuple):
     """Sums over the sampled tokens of the updates of a step; those of micro-batches and processes add up.
 
     Attributes:
         tokens: how many.
-        entropy: of the policy's distribution, nats.
+        entropy: of the policy's distribution, nats; exact, of the tokens that are trained on.
         kl: k3 estimate to the reference, where there is one.
         clipped_low, clipped_high: tokens whose ratio is past the clip range on the side where their gradient is 0.
     """
@@ -77,9 +83,11 @@ def token_sums(mask_BT: Tensor, *terms_BT: Tensor) -> Tensor:
 
 
 def clipped(ratio_BT: Tensor, advantages_BT: Tensor, rule: AlgorithmPlan) -> tuple[Tensor, Tensor]:
-    """Which tokens have no gradient because their ratio is below, or above, the clip range."""
+    """Which tokens have no gradient because their ratio is below, or above, the clip range or the dual clip."""
     low_BT = (ratio_BT < 1 - rule.clip_low) & (advantages_BT < 0)
     high_BT = (ratio_BT > 1 + rule.clip_high) & (advantages_BT > 0)
+    if rule.dual_clip != "off":
+        high_BT |= (ratio_BT > rule.dual_clip) & (advantages_BT < 0)
     return low_BT, high_BT
 
 

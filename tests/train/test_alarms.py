@@ -24,7 +24,7 @@ HEALTHY = {
     "game/math/plays": 80,
     "game/math/bad_format": 0.1,
     "game/math/illegal_action": 0.1,
-    "update/entropy": 1.0,
+    "entropy": 1.0,
     "update/clip_share": 0.01,
     "mismatch/kl": 1e-5,
 }
@@ -74,10 +74,24 @@ def test_a_mismatch_is_told_at_once(stages):
 
 
 def test_entropy_collapses_beside_the_first_steps(stages):
-    fallen = {"update/entropy": LEAST_ENTROPY_SHARE * 0.9}
+    fallen = {"entropy": LEAST_ENTROPY_SHARE * 0.9}
     assert found(stages, *[{}] * WINDOW, *[fallen] * WINDOW) == ["entropy"]
-    assert found(stages, *[{}] * WINDOW, *[{"update/entropy": LEAST_ENTROPY_SHARE * 1.1}] * WINDOW) == []
+    assert found(stages, *[{}] * WINDOW, *[{"entropy": LEAST_ENTROPY_SHARE * 1.1}] * WINDOW) == []
     assert found(stages, *[fallen] * 2 * WINDOW) == [], "a policy that began so is not collapsing"
+
+
+def test_a_collapse_within_the_first_steps_is_told_too(stages):
+    fallen = {"entropy": LEAST_ENTROPY_SHARE * 0.9}
+    assert found(stages, {}, *[fallen] * WINDOW) == ["entropy"]
+    assert found(stages, {}, *[fallen] * (WINDOW - 1)) == [], "of which the last steps are a part"
+
+
+def test_steps_without_an_update_hide_nothing(stages):
+    silent = {"update/clip_share": None, "update/entropy": None}
+    clipped = {"update/clip_share": MOST_CLIPPED + A_BIT}
+    assert found(stages, clipped, clipped, silent, clipped, silent) == ["clipped"]
+    assert found(stages, clipped, silent, silent, clipped, silent) == [], "two of five are too few"
+    assert found(stages, {}, *[{**silent, "entropy": LEAST_ENTROPY_SHARE * 0.9}] * WINDOW) == ["entropy"]
 
 
 def test_a_rate_counts_plays_and_not_steps(stages):

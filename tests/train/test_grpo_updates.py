@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gift_dsl.engines.load import adapted
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.errors import GiftError
+from gift_dsl.plan import LoraPlan
 from gift_dsl.train import grpo
 from gift_dsl.train import step as step_module
 from gift_dsl.train.grpo import GiftTrainer, NotFinite
@@ -181,6 +183,17 @@ def test_bf16_is_computed_again_by_the_trainer_and_the_difference_is_logged(monk
     # The loss is taken at a ratio of exactly one: old log-probabilities are of the very computation that is trained.
     assert log.metrics[0]["update/clip_share"] == 0
     assert all("sampling_per_token_logps" not in one for one in watched.trainer._buffered_inputs)
+
+
+def test_dropout_of_adapters_is_no_mismatch_of_engine_and_trainer(tmp_path):
+    lora = LoraPlan(rank=4, alpha=8.0, dropout=0.5, target_modules=("all-linear",))
+    plan = of_format(plan_of("stages[nested].until.steps=2", "algorithm.learning_rate=0.01"), compute="bf16", lora=lora)
+    plain = adapted(engine_of(schooled()), lora, seed=5)
+    engine = TransformersEngine(plain.model, plain.codec, compute="bf16")
+    _, log = train(plan, tmp_path, engine)
+    assert log.metrics[0]["update/grad_norm"] > 0
+    assert all(0 < one["mismatch/abs_difference"] < 0.05 for one in log.metrics)
+    assert engine.model.training
 
 
 @pytest.mark.parametrize(("weights", "least", "most"), [("fp32", 0.99, 1.0), ("bf16", 0.0, 0.1)])

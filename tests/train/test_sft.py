@@ -11,10 +11,11 @@ import torch
 from gift_dsl.errors import GiftError
 from gift_dsl.records import StepRecord
 from gift_dsl.train.epochs import EMPTY, make_course
+from gift_dsl.train.glow import train_glow
 from gift_dsl.train.optimizers import Together, make_optimizer
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import rate_factor
-from gift_dsl.train.sft import NotFinite, make_schedule, make_stage_course, train_sft
+from gift_dsl.train.sft import NotFinite, SupervisedTrainer, make_schedule, make_stage_course, train_sft
 from tests.engines.small import make_model
 from tests.train.lesson_plans import Heard, job_of, plan_of, with_stage
 
@@ -121,14 +122,32 @@ def test_under_bf16_the_weights_and_the_optimizer_stay_fp32(tmp_path):
     assert {value.dtype for value in floats} == {torch.float32}
 
 
-def test_a_loss_that_is_no_number_stops_the_stage_without_a_checkpoint(tmp_path):
+def test_a_loss_that_is_no_number_stops_the_stage_before_the_weights_move(tmp_path, monkeypatch):
     plan, heard = plan_of(save_every=1), Heard()
     job = job_of(plan, tmp_path, heard)
-    with torch.no_grad():
-        next(job.engine.model.parameters()).fill_(float("nan"))
-    with pytest.raises(NotFinite, match="update 1 of stage `warmup`"):
+    loss_of, before = SupervisedTrainer.compute_loss, weights_of(job)
+    monkeypatch.setattr(SupervisedTrainer, "compute_loss", lambda *args, **more: loss_of(*args, **more) * math.nan)
+    with pytest.raises(NotFinite, match="update 0 of stage `warmup` is not finite"):
         train_sft(job)
     assert heard.checkpoints == []
+    assert all(torch.equal(weight, before[name]) for name, weight in weights_of(job).items())
+    (path,) = tmp_path.rglob("not-finite-update-0-rank-0.pt")
+    saved = torch.load(path, weights_only=True)
+    assert saved
+    assert all(len(one["ids"]) == len(one["mask"]) for one in saved)
+
+
+@pytest.mark.parametrize("kind", ["sft", "glow"])
+def test_out_of_memory_says_what_to_lower(kind, tmp_path, monkeypatch):
+    fields = ADAMW if kind == "sft" else "{batch_size: 4}"
+    job = job_of(plan_of(type=kind, fields=fields), tmp_path, Heard())
+
+    def full(*_args, **_more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SupervisedTrainer, "training_step", full)
+    with pytest.raises(GiftError, match=r"stage `warmup` was updated: lower `resources\.micro_batch_size`"):
+        (train_sft if kind == "sft" else train_glow)(job)
 
 
 def test_a_stage_of_which_nothing_is_wanted_says_so(tmp_path):
