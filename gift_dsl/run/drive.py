@@ -146,6 +146,13 @@ def _ended_early(run: RunDirectory, code: int, signals: Signals, request: RunReq
         return RunOutcome(run, signals.exit_code if signals.got else GiftError.exit_code, None)
     with suppress(MachineError):  # a full disk, which was told; without it the run looks killed, and goes on as well
         run.set_status(replace(status, state="failed", reason=status.reason or f"a process ended with {code}"))
-    kept = "the last checkpoint is whole" if any(run.checkpoints.glob(f"*/*/{SEAL}")) else "nothing was trained yet"
-    tell(f"failed; {kept}, go on with: {request.again}")
+    tell(f"failed; {_kept(run)}, go on with: {request.again}")
     return RunOutcome(run, code if code in (1, 2, 3, 4) else GiftError.exit_code, None)
+
+
+def _kept(run: RunDirectory) -> str:
+    """What a run that failed goes on from."""
+    if any(run.checkpoints.glob(f"*/*/{SEAL}")):
+        return "the last checkpoint is whole"
+    is_done = any(stage_model(run, stage.name).is_dir() for stage in run.plan.stages)
+    return "the stages that ended are kept" if is_done else "nothing was trained yet"
