@@ -133,6 +133,45 @@ def test_a_folder_of_runs_that_moved_with_its_spec_goes_on(tmp_path, crew):
     assert Path(models.find_start(run, run.plan, 0)).is_relative_to(new)
 
 
+# ── the runs that a stage learns from ──
+
+TAUGHT = TINY.replace(
+    "type: grpo, play: tictactoe, until: {steps: 3}", "type: sft, play: tictactoe, data: {runs: [warm]}"
+)
+
+
+def played(folder, text, mode="new"):
+    """A finished run `warm` of which this play was recorded."""
+    run = go(folder, text=WARM, mode=mode).run
+    run.trajectories.mkdir(exist_ok=True)
+    (run.trajectories / "index.jsonl").write_text(text)
+    return run
+
+
+@pytest.mark.xfail(strict=True, reason="not yet mended")
+def test_a_run_goes_on_with_the_play_that_it_began_with_and_not_with_newer_play(tmp_path, crew):
+    played(tmp_path, "1")
+    run = waiting(tmp_path, crew, TAUGHT)
+    begun = run.plan
+    played(tmp_path, "2", mode="fresh")
+    assert go(tmp_path, text=TAUGHT, mode="resume").run.path == run.path
+    assert run.plan.stages == begun.stages
+
+
+def test_a_run_that_learns_from_play_that_changed_is_refused_with_its_name(tmp_path, crew):
+    first = played(tmp_path, "1")
+    waiting(tmp_path, crew, TAUGHT)
+    (first.trajectories / "index.jsonl").write_text("2")
+    assert "stages[0].data_prints[0]: the files of warm are others" in refusal(tmp_path, TAUGHT)
+
+
+def test_a_run_without_recorded_play_is_named(tmp_path, crew):
+    run = go(tmp_path, text=WARM).run
+    with pytest.raises(MachineError, match="recorded no play") as raised:
+        go(tmp_path, text=TAUGHT)
+    assert str(run.path) in str(raised.value)
+
+
 # ── opponents and tokenizers ──
 
 
