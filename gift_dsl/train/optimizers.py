@@ -147,7 +147,10 @@ def are_finite(values: Iterable[Tensor], team: Team) -> bool:
 
 def too_large(job: StageJob) -> GiftError:
     """What to say when an update does not fit into memory."""
-    return GiftError(
-        f"out of memory while stage `{job.stage.name}` was updated: lower `resources.micro_batch_size`"
-        + ("" if job.plan.model.gradient_checkpointing else " or set `model.gradient_checkpointing: true`")
-    )
+    ways = ["lower `resources.micro_batch_size`"]
+    if not job.plan.model.gradient_checkpointing:
+        ways.append("set `model.gradient_checkpointing: true`")
+    if job.spread is None:
+        ways.append("share the weights between processes (`resources.sharding: fsdp`)")
+    said = f"{', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else ways[0]
+    return GiftError(f"out of memory while stage `{job.stage.name}` was updated: {said}")

@@ -29,6 +29,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gift_dsl.engines.frozen import base_model, is_adapted, load_frozen
 from gift_dsl.engines.transformers import TransformersEngine
+from gift_dsl.errors import GiftError
 from gift_dsl.plan import Plan
 
 _OPTIMIZER_FILE: Final = "optimizer.pt"
@@ -189,12 +190,22 @@ class Spread:
         self._rests = False
 
     def give(self) -> None:
-        """Gather the present weights for the copy, if there is one and it has none."""
+        """Gather the present weights for the copy, if there is one and it has none.
+
+        Raises:
+            GiftError: the memory does not suffice.
+        """
         if not self._rests:
             return
         theirs = names_of(self.model)
-        for name, own in self.engine.model.named_parameters():
-            own.data = whole(theirs[name]).to(own.dtype, copy=True)
+        try:
+            for name, own in self.engine.model.named_parameters():
+                own.data = whole(theirs[name]).to(own.dtype, copy=True)
+        except torch.OutOfMemoryError as error:
+            raise GiftError(
+                "out of memory while the weights were gathered into the copy that plays: play with vLLM "
+                "(`resources.vllm`), or train a smaller model"
+            ) from error
         self._rests = False
 
     def rest(self) -> None:
