@@ -231,7 +231,7 @@ def _earlier_plan(against: str, run_id: str) -> tuple[dict[str, Any], str]:
 def _plan_within(document: Any, run_id: str) -> dict[str, Any]:
     """The plan in a plan.json, or in what `gift plan --json` printed: there the run of the same id, or the only one."""
     if not isinstance(document, dict):
-        raise UsageError("a plan is a JSON object")
+        raise UsageError("this is not a plan: a plan is a JSON object")
     found = cast("dict[str, Any]", document)
     runs: dict[str, dict[str, Any]] = {run["id"]: run for run in found.get("runs") or ()}
     if runs and run_id not in runs:
