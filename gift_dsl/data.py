@@ -166,6 +166,15 @@ def fingerprint_model(source: str, revision: str | None, folder: Path) -> FilePr
     return _print(source, "model", source, revision, folder)
 
 
+def digest_of_folder(folder: Path, kind: Literal["model", "play"]) -> str | None:
+    """The digest of a model's files, or of all files of a run's play; None where there are none.
+
+    Raises:
+        MachineError: a file cannot be read.
+    """
+    return fingerprint(folder) if kind == "play" else _digest("model", folder)
+
+
 def fingerprint_tokenizer(source: str, folder: Path) -> FilePrint:
     """Identity of a tokenizer that stands apart from its model: of its words, its settings and its chat template."""
     return _print(source, "tokenizer", source, None, folder)

@@ -443,7 +443,8 @@ class RuntimePlan:
 
     Relative paths start at `folder`. `base_urls` and `concurrency` (most requests at once) are by endpoint.
     `from_runs` has the folder of each model that a `from_run` meant when the run was made, by `model` and
-    `opponents.<name>`: a resume takes it from there, whatever run a name means by then.
+    `opponents.<name>`, and of each run in `data.runs`, by `data.<run>`: a resume takes it from there, whatever run a
+    name means by then.
     """
 
     name: str

@@ -15,7 +15,7 @@ from gift_dsl.compiler.meaning import spec_hash
 from gift_dsl.compiler.memory import NOTE, MemoryEstimate
 from gift_dsl.compiler.needs import Needs, find_needs
 from gift_dsl.compiler.stages import compile_stage
-from gift_dsl.data import fingerprint_model
+from gift_dsl.data import digest_of_folder, fingerprint_model
 from gift_dsl.plan import FilePrint, OpponentPlan, Plan, RuntimePlan, frozen, missing_prints, plan_hash
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.opponents import LocalOpponent, OpenAIOpponent, OpponentSpec, PoolOpponent, SnapshotOpponent
@@ -114,7 +114,8 @@ def _runtime(context: Context) -> RuntimePlan:
 
 
 def _names_a_run(plan: Plan) -> bool:
-    return plan.model.from_run is not None or any(item.params.get("from_run") for item in plan.opponents)
+    learns = any((stage.data or {}).get("runs") for stage in plan.stages)
+    return plan.model.from_run is not None or learns or any(item.params.get("from_run") for item in plan.opponents)
 
 
 def compile_plan(context: Context) -> Compiled:
@@ -135,7 +136,7 @@ def compile_plan(context: Context) -> Compiled:
     if _names_a_run(plan):
         from gift_dsl.artifacts.origins import with_origins
 
-        plan = with_origins(plan, fingerprint_model)
+        plan = with_origins(plan, digest_of_folder)
     estimates = tuple(estimate_stage(context, stage) for stage in stages)
     total = sum(item.tokens_typical * item.episodes * item.steps for item in estimates)
     measured, needs = estimate_evaluation(context, plan), find_needs(context, plan, total)

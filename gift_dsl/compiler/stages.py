@@ -9,8 +9,7 @@ from gift_dsl.compiler.budget import stage_context
 from gift_dsl.compiler.composition import compile_play, stage_steps
 from gift_dsl.compiler.context import Context
 from gift_dsl.compiler.prompts import system_prompt
-from gift_dsl.data import fingerprint, fingerprint_files
-from gift_dsl.errors import MachineError
+from gift_dsl.data import fingerprint_files
 from gift_dsl.plan import AlgorithmPlan, FilePrint, Play, StagePlan, UntilPlan
 from gift_dsl.spec.models.fields import plain
 from gift_dsl.spec.models.stages import DataSpec, GrpoStage, SftStage
@@ -30,20 +29,9 @@ def _until(stage: GrpoStage) -> UntilPlan:
 
 
 def _prints(context: Context, data: DataSpec) -> tuple[FilePrint, ...]:
+    """Of files and of runs; which run a name means is found when the plan is whole."""
     files = fingerprint_files([*(data.files or [])], context.folder)
-    return (*files, *(_print_of_run(context, name) for name in data.runs or []))
-
-
-def _print_of_run(context: Context, name: str) -> FilePrint:
-    """Of what it played; what else is in its directory may still change, as its report does."""
-    from gift_dsl.artifacts.directory import find_named
-
-    try:
-        run = find_named(name, context.folder, context.folder / context.spec.output.dir)
-    except MachineError as error:
-        return FilePrint(name, None, str(error))
-    digest = fingerprint(run.trajectories)
-    return FilePrint(name, digest, None if digest else f"the run {run.path} recorded no play (`output.trajectories`)")
+    return (*files, *(FilePrint(name, None, "not looked for yet") for name in data.runs or []))
 
 
 def compile_stage(context: Context, index: int) -> StagePlan:

@@ -13,7 +13,7 @@ from gift_dsl.artifacts.hold import Holder
 from gift_dsl.artifacts.lock import Machine, accelerators, differences, make_lock
 from gift_dsl.artifacts.origins import with_origins
 from gift_dsl.artifacts.status import Status
-from gift_dsl.data import fingerprint_model
+from gift_dsl.data import digest_of_folder
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import Plan, plan_hash, to_json
 from gift_dsl.run.models import drop_model
@@ -69,7 +69,7 @@ def _wanted(runs: Iterable[RunDirectory], plan: Plan) -> Iterator[tuple[RunDirec
     """Runs, each with its plan and the one that it would go on with."""
     for run in runs:
         old = run.plan
-        yield run, old, with_origins(plan, fingerprint_model, old)
+        yield run, old, with_origins(plan, digest_of_folder, old)
 
 
 def _refuse_a_second(path: Path, writer: Holder | None) -> NoReturn:

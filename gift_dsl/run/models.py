@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gift_dsl.artifacts.directory import RunDirectory, find_named
-from gift_dsl.artifacts.origins import kept_model, named_models
+from gift_dsl.artifacts.origins import kept_model, named
 from gift_dsl.data import is_local
 from gift_dsl.errors import MachineError
 from gift_dsl.plan import ModelPlan, OpponentPlan, Plan
@@ -94,7 +94,7 @@ def model_folder(plan: Plan, who: str = "model") -> Path:
     """
     known = plan.runtime.from_runs.get(who)
     if known is None:
-        one = next(one for one in named_models(plan) if one.who == who)
+        one = next(one for one in named(plan) if one.who == who)
         folder = Path(plan.runtime.folder)
         return kept_model(find_named(one.run, folder, folder / str(plan.runtime.output["dir"])), one.step)
     path = Path(plan.runtime.folder) / known

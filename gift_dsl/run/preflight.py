@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from gift_dsl.artifacts.origins import with_origins
-from gift_dsl.data import TOKENIZER, fingerprint_dataset, fingerprint_model, fingerprint_tokenizer, is_local
+from gift_dsl.data import (
+    TOKENIZER,
+    digest_of_folder,
+    fingerprint_dataset,
+    fingerprint_model,
+    fingerprint_tokenizer,
+    is_local,
+)
 from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.plan import FilePrint, ModelPlan, OpponentPlan, Plan, missing_prints
 from gift_dsl.players.make import FindKey
@@ -31,7 +38,7 @@ def fill_prints(plan: Plan) -> Plan:
     Raises:
         MachineError: a file cannot be had.
     """
-    plan = with_origins(plan, fingerprint_model)  # another run may have ended since the spec was read
+    plan = with_origins(plan, digest_of_folder)  # another run may have ended since the spec was read
     if not missing_prints(plan):
         return plan
     if problems := [*_local(plan)]:  # before anything is downloaded

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from gift_dsl.artifacts.directory import find_named
+from gift_dsl.artifacts.origins import named_run
 from gift_dsl.errors import GiftError
 from gift_dsl.play.seats import Choice, Seat
 from gift_dsl.train.job import StageJob
@@ -53,7 +53,6 @@ def _taught(job: StageJob, players: Mapping[str, Seat | Choice]) -> Iterator[Tau
         lessons = Lessons(plan.seed, stage, job.games, players, codec, job.closing)
         yield from taught_play(scripted_play(lessons), wanted)
     for name in stage.data.get("runs") or ():
-        run = find_named(name, folder, folder / str(plan.runtime.output["dir"]))
-        yield from read_run(run, codec, wanted)
+        yield from read_run(named_run(plan, name), codec, wanted)
     for name in stage.data.get("files") or ():
         yield from read_files(name, folder, codec, wanted)

@@ -13,6 +13,7 @@ import pytest
 
 from gift_dsl import api
 from gift_dsl.artifacts.directory import find_runs
+from gift_dsl.artifacts.origins import named_run
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import missing_prints, plan_hash
 from gift_dsl.run import models
@@ -148,14 +149,14 @@ def played(folder, text, mode="new"):
     return run
 
 
-@pytest.mark.xfail(strict=True, reason="not yet mended")
 def test_a_run_goes_on_with_the_play_that_it_began_with_and_not_with_newer_play(tmp_path, crew):
-    played(tmp_path, "1")
+    first = played(tmp_path, "1")
     run = waiting(tmp_path, crew, TAUGHT)
     begun = run.plan
     played(tmp_path, "2", mode="fresh")
     assert go(tmp_path, text=TAUGHT, mode="resume").run.path == run.path
     assert run.plan.stages == begun.stages
+    assert named_run(run.plan, "warm").path == first.path
 
 
 def test_a_run_that_learns_from_play_that_changed_is_refused_with_its_name(tmp_path, crew):
