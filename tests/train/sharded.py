@@ -69,7 +69,7 @@ def trained(plan, folder, start=None, stop_after=None, **options):
         engine = engine_of(start)
         model = engine.model if plan.model.lora is None else adapt(engine.model, plan.model.lora, 7)
         engine = engine.sibling(model)
-        spread = None
+        spread = Spread(model, engine, is_first=RANK == 0) if sharding_of(plan) == "zero2" else None
         if needs_copy(plan):
             copy = engine_of(start).model
             copy = copy.to(torch.bfloat16) if plan.model.compute == "bf16" else copy
@@ -101,21 +101,24 @@ def weights_of(model):
 
 def moments(checkpoint):
     """Digest of each first moment of Adam, in the order of the weights."""
+    if not (checkpoint / "optimizer.pt").exists():  # DeepSpeed has files of its own
+        return []
     state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
     return [hashlib.sha256(each["exp_avg"].numpy().tobytes()).hexdigest() for each in state.values()]
 
 
-def everything(folder):
+def everything(folder, kind):
     """By name, what was seen of each stage."""
-    kind = "fsdp" if PROCESSES > 1 else "none"
     whole = plan_with(kind, kl_coef=0.2, entropy_coef=0.1)
     found = {"whole": trained(whole, folder / "whole")}
     stopped = trained(whole, folder / "stopped", stop_after=1)
     found["resumed"] = trained(whole, folder / "stopped", resume_from=Path(stopped["checkpoint"]))
-    recomputing = plan_with(kind, kl_coef=0.2, entropy_coef=0.1, model={"gradient_checkpointing": True})
-    found["recomputing"] = trained(recomputing, folder / "recomputing")
     found["lora"] = trained(plan_with(kind, model={"lora": LORA}, kl_coef=0.2), folder / "lora")
     found["bf16"] = trained(plan_with(kind, model={"compute": "bf16"}), folder / "bf16")
+    if kind.startswith("zero"):
+        return found
+    recomputing = plan_with(kind, kl_coef=0.2, entropy_coef=0.1, model={"gradient_checkpointing": True})
+    found["recomputing"] = trained(recomputing, folder / "recomputing")
     carrying = plan_with(kind, steps=1)
     carrying = replace(carrying, stages=(*carrying.stages[:-1], replace(carrying.stages[-1], optimizer="carry")))
     found["carried"] = trained(carrying, folder / "carried", carry_from=Path(found["whole"]["checkpoint"]))
@@ -123,5 +126,5 @@ def everything(folder):
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    (place / f"rank-{RANK}.json").write_text(json.dumps(everything(place)))
+    place = Path(sys.argv[2])
+    (place / f"rank-{RANK}.json").write_text(json.dumps(everything(place, sys.argv[1])))

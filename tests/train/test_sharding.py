@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,30 +20,43 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = "tests.train.sharded"
 
 
-def run(folder, *words):
+def run(folder, kind, *words):
     folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words, "-m", SCRIPT, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *words, "-m", SCRIPT, kind, str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     return [json.loads(path.read_text()) for path in sorted(folder.glob("rank-*.json"))]
 
 
+def by_two(folder, kind):
+    """What the first of two processes saw, and that the second saw the same."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    first, second = run(folder, kind, *words)
+    for name, seen in first.items():
+        assert seen["kind"] == kind
+        assert seen["losses"] == second[name]["losses"], name
+        assert seen["plays"] == second[name]["plays"], name
+        assert second[name]["handed_on"] is None
+    return first
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    (found,) = run(tmp_path_factory.mktemp("one") / "runs")
+    (found,) = run(tmp_path_factory.mktemp("one") / "runs", "none")
     return found
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    first, second = run(tmp_path_factory.mktemp("two") / "runs", *words)
-    for name, seen in first.items():
-        assert seen["losses"] == second[name]["losses"], name
-        assert seen["plays"] == second[name]["plays"], name
-        assert second[name]["handed_on"] is None
-    return first
+    return by_two(tmp_path_factory.mktemp("two") / "runs", "fsdp")
+
+
+@pytest.fixture(scope="module", params=["zero2", "zero3"])
+def zero(request, tmp_path_factory):
+    if find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed")
+    return by_two(tmp_path_factory.mktemp(request.param) / "runs", request.param)
 
 
 def assert_close(some, others):
@@ -56,7 +70,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", ["whole", "recomputing", "lora", "carried"])
 def test_shared_weights_give_the_losses_norms_and_weights_of_whole_ones(name, one, two):
-    assert (one[name]["kind"], two[name]["kind"]) == ("none", "fsdp")
     assert len(one[name]["losses"]) == (2 if name == "carried" else 4)
     assert two[name]["losses"] == pytest.approx(one[name]["losses"], abs=1e-6)
     assert two[name]["norms"] == pytest.approx(one[name]["norms"], abs=1e-5)
@@ -114,3 +127,22 @@ def test_a_checkpoint_holds_whole_moments_for_whoever_carries_or_resumes_them(on
     for index, each in one_state.items():
         assert torch.allclose(each["exp_avg"], two_state[index]["exp_avg"], atol=1e-5)
         assert each["step"] == two_state[index]["step"]
+
+
+def test_under_zero_the_losses_norms_and_weights_are_those_of_one_process(one, zero):
+    for name in ("whole", "lora"):
+        assert zero[name]["losses"] == pytest.approx(one[name]["losses"], abs=1e-6)
+        assert zero[name]["norms"] == pytest.approx(one[name]["norms"], abs=1e-5)
+        assert_close(one[name]["handed_on"], zero[name]["handed_on"])
+        assert zero[name]["plays"] == zero[name]["handed_on"]
+
+
+def test_under_zero_a_stopped_stage_goes_on_bit_by_bit(zero):
+    whole, resumed = zero["whole"], zero["resumed"]
+    assert resumed["losses"] == whole["losses"][2:]
+    assert resumed["handed_on"] == whole["handed_on"]
+
+
+def test_under_zero_what_is_handed_on_are_the_fp32_masters(zero):
+    handed_on = [torch.tensor(value) for value in zero["bf16"]["handed_on"].values()]
+    assert any(not torch.equal(value, value.bfloat16().float()) for value in handed_on)
