@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from gift_dsl.players.backoff import read_retry_after
@@ -73,6 +73,10 @@ class OpenAIPlayer:
     network: Network
     budget: Budget
     waits: bool = True
+
+    def with_temperature(self, temperature: float) -> OpenAIPlayer:
+        """The same player, asking for other sampling."""
+        return replace(self, chat=replace(self.chat, temperature=temperature))
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """The reply of the server; its sampler is its own, so `rng` is not used.

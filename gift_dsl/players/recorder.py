@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -148,6 +148,10 @@ class Recorder:
     def name(self) -> str:
         """That of the player."""
         return self.player.name
+
+    def with_temperature(self, temperature: float) -> Recorder:
+        """The same player, asking for other sampling: another request."""
+        return replace(self, player=self.player.with_temperature(temperature))
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
         """The kept answer, or a new one that is kept.

@@ -28,6 +28,7 @@ from gift_dsl.plan import OpponentPlan, Plan, StagePlan, chains_of, leaves
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat
 from gift_dsl.players.make import Services
 from gift_dsl.players.openai import OpenAIPlayer
+from gift_dsl.players.recorder import Recorder
 from gift_dsl.run.seating import bind, seated_names, table_games
 from gift_dsl.train.team import Team
 
@@ -97,8 +98,8 @@ def _seat_as(opponent: OpponentPlan, seat: Seat) -> Seat:
     temperature = opponent.params.get("temperature")
     if isinstance(seat, ModelPlayer):
         return replace(seat, name=opponent.name, temperature=temperature)
-    if isinstance(seat, OpenAIPlayer) and temperature is not None:
-        seat = replace(seat, chat=replace(seat.chat, temperature=temperature))
+    if isinstance(seat, OpenAIPlayer | Recorder) and temperature is not None:
+        seat = seat.with_temperature(temperature)
     return seat
 
 

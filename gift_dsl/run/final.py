@@ -94,7 +94,7 @@ class _Test:
         return found
 
     def _measure(self, examinee: Examinee) -> dict[str, Any]:
-        plan, services = self.session.plan, self.session.services()
+        plan, services = self.session.plan, self.session.services(recorded=False)
         examiner = Examiner(plan, examinee.seat(services), services, self._load, self._start)
         result = examiner.measure(plan.stages[-1], self.request, self.session.team)
         return {**result.to_json(), "plays": rounds_of(result)}

@@ -63,7 +63,7 @@ def tested_checkpoints(plan: Plan) -> tuple[int | str, ...]:
 
 
 def _ask(session: Session, examinee: Examinee, progress: StageProgress) -> dict[str, Any]:
-    plan, team, services = session.plan, session.team, session.services()
+    plan, team, services = session.plan, session.team, session.services(recorded=False)
     names = tuple(dict.fromkeys(str(one["judge"]) for one in plan.evaluation.benchmarks if one.get("judge")))
     request: BenchmarksRequest = benchmarks_request(
         plan,

@@ -131,8 +131,12 @@ class Session:
         if self.answers is not None:
             self.answers.close()
 
-    def services(self) -> Services:
-        """Connections of their own for one event loop; the budget is shared."""
+    def services(self, *, recorded: bool = True) -> Services:
+        """Connections of their own for one event loop; the budget is shared.
+
+        Args:
+            recorded: what servers answer is kept; results of the final evaluation are kept themselves.
+        """
         runtime = self.plan.runtime
         limits = host_limits((url, runtime.concurrency[name]) for name, url in runtime.base_urls.items())
         bindings = load_key_bindings()
@@ -141,7 +145,7 @@ class Session:
             budget=self.budget,
             base_urls=runtime.base_urls,
             find_key=lambda env, url: resolve_key(env, url, bindings),
-            store=self.answers,
+            store=self.answers if recorded else None,
         )
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from gift_dsl.errors import LimitReached, MachineError
 from gift_dsl.players import make_player
-from gift_dsl.players.recorder import RecordStore
+from gift_dsl.players.make import Services
+from gift_dsl.players.recorder import Recorder, RecordStore
 from gift_dsl.players.usage import Budget
 from gift_dsl.seat import PlayerFault
 from tests.players.asking import openai_plan, outcome, services, turn_of
@@ -192,3 +193,14 @@ def test_a_cancelled_request_is_asked_anew(path):
     first, second = asyncio.run(run())
     assert isinstance(first, asyncio.CancelledError)
     assert second == "<answer>1</answer>"
+
+
+def test_a_recorded_player_at_another_temperature_makes_another_request(tmp_path):
+    with RecordStore(tmp_path / "answers.jsonl") as store:
+        player = make_player(openai_plan("http://127.0.0.1:9/v1"), Services(store=store))
+        warm = player.with_temperature(0.25)
+        assert isinstance(player, Recorder)
+        assert isinstance(warm, Recorder)
+        assert (warm.name, warm.store) == (player.name, store)
+        bodies = [one.player.chat.body(()) for one in (player, warm)]
+        assert bodies[1] == {**bodies[0], "temperature": 0.25}

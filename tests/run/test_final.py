@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 
 import pytest
 import torch
@@ -35,7 +36,8 @@ def untested(finished, tmp_path):
 def result_of(run):
     """What the final test of a run finds in this process."""
     PartialState(cpu=True)
-    final.run_final(open_session(run, []))
+    with closing(open_session(run, [])) as session:
+        final.run_final(session)
     return json.loads((run.evaluation / "final.json").read_text(encoding="utf-8"))
 
 
