@@ -130,3 +130,12 @@ def test_the_libraries_are_as_before_behind_the_block():
         assert problem is not None
         assert datasets.config.HF_HUB_OFFLINE is huggingface_hub.constants.HF_HUB_OFFLINE is True
     assert datasets.config.HF_HUB_OFFLINE is huggingface_hub.constants.HF_HUB_OFFLINE is False
+
+
+def test_a_model_of_the_hub_is_loaded_in_such_a_block_and_a_folder_is_not(tmp_path):
+    from gift_dsl.engines.load import _reaching
+
+    with _reaching("org/name") as problem:
+        assert problem is not None
+    with _reaching(str(tmp_path)) as problem:
+        assert problem is None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
-from gift_dsl.data import is_local
+from gift_dsl.data import hub_within_reach, is_local
 from gift_dsl.engines.transformers import EngineLimits, TransformersEngine
 from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.plan import LoraPlan, ModelPlan
@@ -132,13 +132,14 @@ def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "c
             return PeftModel.from_pretrained(whole, source).merge_and_unload().requires_grad_(True)
     auto: Any = AutoModelForCausalLM
     try:
-        loaded, report = auto.from_pretrained(
-            source,
-            revision=model.revision,
-            dtype=_DTYPES[model.weights],
-            attn_implementation=model.attention,
-            output_loading_info=True,
-        )
+        with _reaching(source):
+            loaded, report = auto.from_pretrained(
+                source,
+                revision=model.revision,
+                dtype=_DTYPES[model.weights],
+                attn_implementation=model.attention,
+                output_loading_info=True,
+            )
     except ImportError as error:
         raise MachineError(f"`model.attention: {model.attention}` needs what is not installed: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
@@ -150,6 +151,11 @@ def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "c
             f"among them {missing[0]}"
         )
     return loaded.to(device)
+
+
+def _reaching(source: str) -> AbstractContextManager[object]:
+    """A block in which the libraries of a hub that cannot be reached do not try each file for half a minute."""
+    return nullcontext() if Path(source).is_dir() else hub_within_reach()
 
 
 @contextmanager
@@ -194,7 +200,8 @@ def load_tokenizer(model: ModelPlan, source: str) -> Any:
     name = model.tokenizer or source
     revision = model.revision if name == source else None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        with _reaching(name):
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
         raise MachineError(f"the tokenizer {name} cannot be loaded: {error}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # where files are missing, some classes begin with nothing
@@ -291,7 +298,8 @@ def _declared_ends(model: ModelPlan, source: str) -> list[int]:
     kinds: tuple[Any, ...] = (GenerationConfig, AutoConfig)
     for kind in kinds:
         try:
-            ends: int | list[int] | None = kind.from_pretrained(source, revision=model.revision).eos_token_id
+            with _reaching(source):
+                ends: int | list[int] | None = kind.from_pretrained(source, revision=model.revision).eos_token_id
         except (OSError, ValueError):
             continue
         if ends is not None:
