@@ -98,7 +98,7 @@ def test_a_run_asks_in_both_scorings_at_its_end_and_so_does_gift_eval_of_it(tmp_
         run=run,
         team=Team(),
         is_main=True,
-        services=lambda: Services(base_urls=run.plan.runtime.base_urls),
+        services=lambda **_: Services(base_urls=run.plan.runtime.base_urls),
     )
     engine = model_of_run(run, run.plan, "final").asked(Services())
     run_benchmarks(session, lambda _: (str(run.stages / "nested"), engine))

@@ -416,7 +416,7 @@ def test_a_run_asks_its_benchmarks_after_its_final_test(rows, tmp_path):
     made.evaluation.mkdir()
     (made.evaluation / "final.json").write_text("{}")
     assert _work(made, made.plan) == [FINAL], "the benchmarks are missing"
-    session = SimpleNamespace(plan=made.plan, run=made, team=Team(), is_main=True, services=Services)
+    session = SimpleNamespace(plan=made.plan, run=made, team=Team(), is_main=True, services=lambda **_: Services())
     engine = model_of_run(made, made.plan, "final").asked(Services())
     run_benchmarks(session, lambda _: (str(made.stages / "nested"), engine))
     document = json.loads((made.evaluation / "benchmarks.json").read_text(encoding="utf-8"))
