@@ -1,12 +1,14 @@
 # pyright: basic
 """Mirrors of metrics.jsonl by accelerate: tensorboard, trackio, wandb. Everything stays in the run's directory.
 
-wandb is told to stay offline; `wandb sync` uploads what it wrote, if its user wants to.
+wandb is told to stay offline; `wandb sync` uploads what it wrote, if its user wants to. trackio keeps its database
+where `TRACKIO_DIR` says when it is first imported, else below ~/.cache/huggingface.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +37,7 @@ class Trackers:
         folder = run.path / "trackers"
         if plan.runtime.trackers:
             folder.mkdir(exist_ok=True)
+            os.environ["TRACKIO_DIR"] = str(folder)
         self._trackers: list[Any] = []
         known: Mapping[str, Any] = {str(getattr(key, "value", key)): kind for key, kind in LOGGER_TYPE_TO_CLASS.items()}
         for name in plan.runtime.trackers:

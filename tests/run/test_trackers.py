@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import pytest
@@ -69,6 +70,22 @@ def test_a_tracker_is_told_every_number_of_every_step(tmp_path, fake):
     assert told[0][1]["loss"] > 0
     assert told[-1][1]["return"] <= 1
     assert all(isinstance(value, float) for _, values in told for value in values.values())
+
+
+def test_trackio_is_told_to_write_in_the_run(tmp_path, monkeypatch):
+    seen = []
+
+    class Trackio(Fake):
+        def start(self):
+            seen.append(os.environ["TRACKIO_DIR"])
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "trackio", Trackio)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "elsewhere"))
+    (plan,) = api.compile_spec("spec.yaml", f"{SPEC}trackers: [trackio]\n")
+    run = create_run(tmp_path, plan, written={}, resolved={}, lock=make_lock(plan, Machine(1, 1)))
+    Trackers(run, plan).close()
+    assert seen == [str(run.path / "trackers")]
+    assert (run.path / "trackers").is_dir()
 
 
 def test_without_trackers_nothing_is_written(tmp_path):
