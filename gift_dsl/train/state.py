@@ -70,7 +70,7 @@ class TrainState:
             plan: for the opponents and their pools.
             algorithm: its `baseline` and what a token is credited with.
             played: groups with the games' own rewards.
-            rewarded: the same groups as the stage's `reward` pays them.
+            rewarded: the same groups as the stage's `reward` pays them, penalties included: as advantages see them.
             shares: of every task among them.
         """
         trajectories = [one for group in played for one in group.trajectories]

@@ -180,12 +180,13 @@ def make_step(playing: Playing, state: TrainState, number: int, team: Team) -> S
         refills += bool(wanted)
     shares = _shares(algorithm, trees.values(), number, rates)
     selection = select(rewarded, algorithm, playing.batch.kept_groups)
-    kept = [_with_penalties(group, playing) for group in selection.kept]
+    paid = {group.id: _with_penalties(group, playing) for group in rewarded}
+    kept = [paid[group.id] for group in selection.kept]
     roles = RoleBaselines(algorithm.baseline_decay, state.baselines) if algorithm.baseline == "role" else None
     updates = make_updates(
         credit_groups(kept, shares, algorithm, roles), playing.batch, algorithm, filler_id=playing.filler_id
     )
-    after = state.after(playing.plan, algorithm, played, rewarded, shares)
+    after = state.after(playing.plan, algorithm, played, tuple(paid.values()), shares)
     return Step(number, tuple(played), selection, updates, after, refills, clock)
 
 

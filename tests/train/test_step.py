@@ -87,6 +87,23 @@ def test_each_process_plays_every_other_group_and_all_get_all_of_them(monkeypatc
         assert step.state == alone.state
 
 
+def test_a_running_mean_is_of_the_returns_that_advantages_are_taken_of(monkeypatch, stepping):
+    changes = {"baseline": "role", "overlong": "penalty", "overlong_cache": 1, "drop_zero": False}
+    plan = recorded_plan(kept=1, groups_per_step=1, **changes)
+    monkeypatch.setattr(step_module, "_play", Recorded(plan, cut=True))
+    step = stepping(plan)
+    (group,) = step.played
+    # every other member has a turn of its first of two parts cut, which costs 1, shared by the parts
+    paid = [one.raw_return - 0.5 * (one.member % 2) for one in group.trajectories]
+    mean = 0.0
+    for value in paid:
+        mean = 0.95 * mean + 0.05 * value
+    assert list(step.state.baselines.values()) == pytest.approx([mean])
+    rows = [row for update in step.updates for row in update.rows if row.episode]
+    told = [row.advantages[row.mask.index(1)] / row.weight for row in rows]
+    assert sorted(told) == pytest.approx(sorted(paid)), "beside the mean of 0 that the step began with"
+
+
 def test_a_reward_that_is_shuffled_moves_returns_within_a_group_and_leaves_what_was_played(monkeypatch, stepping):
     plan = recorded_plan(kept=4, groups_per_step=4)
     stage = replace(plan.stages[-1], reward="shuffled")
