@@ -1,11 +1,14 @@
-"""Batch arithmetic: groups, kept trajectories, rows and updates of a step are whole numbers that divide."""
+"""Batch arithmetic: groups, kept trajectories, rows and updates of a step are whole numbers that divide.
+
+And fields of an update rule that contradict each other, or do nothing beside the others.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from gift_dsl.compiler.composition import compile_play
+from gift_dsl.compiler.composition import compile_play, stage_steps
 from gift_dsl.compiler.context import Context, Loc
 from gift_dsl.compiler.schedule import groups_of_tasks, nodes_of, num_tasks
 from gift_dsl.errors import Diagnostic
@@ -94,10 +97,12 @@ def compile_batch(context: Context, play: Play, algorithm: AlgorithmPlan) -> Bat
 
 
 def check(context: Context) -> Iterator[Diagnostic]:
-    """Mini-batches divide what is kept; processes and micro-batches divide an update."""
+    """Mini-batches divide what is kept; processes and micro-batches divide an update; clips and rates make sense."""
     for index, stage in enumerate(context.spec.stages):
         if isinstance(stage, GrpoStage):
             yield from _check_stage(context, index, stage)
+            yield from _clips(context, index, stage)
+            yield from _rates(context, index, stage)
             yield from _fields_that_do_nothing(context, index, stage)
 
 
@@ -152,10 +157,56 @@ def _processes(context: Context, index: int, batch: BatchPlan, name: str) -> Ite
         )
 
 
+def _clips(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
+    """A dual clip bounds what the clip leaves unbounded: ratios above 1 + clip_high under a negative advantage.
+
+    Below that it would clip where nothing asks for it: positive advantages earlier than `clip_high` says.
+    """
+    algorithm = stage_algorithm(context, stage)
+    bound, high = algorithm.dual_clip, algorithm.clip_high
+    # 1 + 0.1 is more than 1.1 in float64
+    if bound == "off" or bound >= 1 + high - 1e-9:
+        return
+    own = _place(context, index, "dual_clip")
+    yield context.finding(
+        "dual-clip-low",
+        f"stage `{stage.name}` bounds the ratio at `dual_clip: {bound:g}`, below 1 + `clip_high` = {1 + high:g}, where "
+        "it is clipped anyhow",
+        own if own != ("stages", index) else _place(context, index, "clip_high"),
+        hint=f"use a `dual_clip` of at least {1 + high:g}, or `off`",
+    )
+
+
+def _rates(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
+    """A warm-up ends before the stage and its schedule do; a horizon needs a schedule."""
+    algorithm, steps = stage_algorithm(context, stage), stage_steps(stage)
+    horizon, warmup = stage.schedule_steps, algorithm.warmup_steps
+    if horizon is not None and algorithm.schedule == "constant":
+        yield context.finding(
+            "no-effect",
+            f"`schedule_steps` has no effect in stage `{stage.name}`: `schedule` is constant",
+            ("stages", index, "schedule_steps"),
+            severity="warning",
+            at_key=True,
+        )
+    last = steps if horizon is None or algorithm.schedule == "constant" else min(steps, horizon)
+    if warmup and last and warmup >= last:
+        what = "has" if last == steps else "has a schedule of"
+        yield context.finding(
+            "warmup-too-long",
+            f"the learning rate of stage `{stage.name}` rises over {warmup} steps, and the stage {what} {last}",
+            _place(context, index, "warmup_steps"),
+            severity="warning",
+            hint=f"write a `warmup_steps` below {last}",
+        )
+
+
 def _fields_that_do_nothing(context: Context, index: int, stage: GrpoStage) -> Iterator[Diagnostic]:
     """Written fields that the rest of the algorithm leaves without effect, and whose value is not the preset's."""
-    algorithm = stage_algorithm(context, stage)
-    preset, top = PRESETS[algorithm.preset], PRESETS[context.spec.algorithm.preset or "gift"]
+    algorithm, spec = stage_algorithm(context, stage), context.spec
+    plays_as_it_trains = spec.precision == "fp32" and spec.resources.vllm is None
+    keeps_ties = algorithm.baseline == "role" and not algorithm.dynamic_sampling
+    preset, top = PRESETS[algorithm.preset], PRESETS[spec.algorithm.preset or "gift"]
     idle = {
         "max_refills": (not algorithm.dynamic_sampling, "`dynamic_sampling` is off"),
         "discount": (algorithm.credit != "discount", f"`credit` is `{algorithm.credit}`"),
@@ -163,6 +214,11 @@ def _fields_that_do_nothing(context: Context, index: int, stage: GrpoStage) -> I
         "overlong_cache": (algorithm.overlong != "penalty", f"`overlong` is `{algorithm.overlong}`"),
         "scope": (algorithm.keep == 1.0, "`keep` is 1, so every group is kept"),
         "min_learning_rate": (algorithm.schedule == "constant", "`schedule` is constant"),
+        "drop_zero": (keeps_ties, "`baseline` is `role`, beside which equal returns teach"),
+        "importance_cap": (
+            plays_as_it_trains,
+            "in fp32 the log-probabilities of the run's own engine are the trainer's",
+        ),
     }
     for field, (does_nothing, why) in idle.items():
         usual = (

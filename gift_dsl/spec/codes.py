@@ -744,6 +744,20 @@ _MEANING: Final[Mapping[str, Code]] = {
         "algorithm: {discount: 0.9}",
         "Remove it, or set what it needs; the message says what.",
     ),
+    "dual-clip-low": Code(
+        "error",
+        "`dual_clip` is below `1 + clip_high`. It bounds ratios under negative advantages, which the clip leaves "
+        "unbounded above; below the clip it would cut the ratios of positive advantages too, before `clip_high` does.",
+        "algorithm: {dual_clip: 1.1}",
+        "Write a number of at least `1 + clip_high` (3 is usual), or `off`.",
+    ),
+    "warmup-too-long": Code(
+        "warning",
+        "The learning rate rises for as long as the stage or its schedule lasts, or longer: the rate that was written "
+        "holds in no step, or in the last alone.",
+        "algorithm: {warmup_steps: 50}",
+        "Write fewer `warmup_steps` than the stage and its schedule have steps.",
+    ),
     "batch-arithmetic": Code(
         "error",
         "Groups, trajectories, mini-batches, processes and micro-batches do not divide. A step is never rounded.",

@@ -45,12 +45,13 @@ def select(groups: Sequence[Group], algorithm: AlgorithmPlan, most: int) -> Sele
 
     Args:
         groups: everything that the step played, refills included, in the order played.
-        algorithm: its `keep`, `scope`, `drop_zero` and `dynamic_sampling` are used.
+        algorithm: its `keep`, `scope`, `drop_zero`, `baseline` and `dynamic_sampling` are used.
         most: starts that the plan has rows for (`BatchPlan.kept_groups`).
     """
     starts = starts_of(groups)
     scores = [uncertainty(start) for start in starts]
-    drops = algorithm.drop_zero or algorithm.dynamic_sampling
+    # Beside a running mean equal returns have an advantage all the same: SPIRAL drops advantages of 0, not ties.
+    drops = algorithm.dynamic_sampling or (algorithm.drop_zero and algorithm.baseline == "group")
     tasks = [start[0].task if algorithm.scope == "per_task" else "" for start in starts]
     chosen = set(best_starts(scores, tasks, keep=algorithm.keep, drop_zero=drops, most=most))
     kept = [group for index, start in enumerate(starts) if index in chosen for group in start if is_viable(group)]

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gift_dsl.train.baseline import RoleBaselines
+from gift_dsl.train.credit import credit_groups
 from gift_dsl.train.select import (
     best_starts,
     is_viable,
@@ -91,6 +93,18 @@ def test_equal_returns_are_kept_only_where_nothing_forbids_it():
     assert numbers(select(tied, algorithm("dr_grpo"), most=2).kept) == [0, 1]
     assert select(tied, algorithm("starpo_s"), most=1).kept == ()
     assert select(tied, algorithm("dapo"), most=2).kept == ()
+
+
+def test_beside_a_running_mean_equal_returns_teach_and_are_not_dropped():
+    """SPIRAL drops advantages of 0: beside a mean of another number those of equal returns are none."""
+    tied = groups_of([(1, 1), (0, 0)])
+    rule = algorithm("starpo_s", baseline="role", keep=1.0)
+    found = select(tied, rule, most=2)
+    assert numbers(found.kept) == [0, 1]
+    seen = RoleBaselines(0.95, {"a/seat 0": 0.5})
+    credited = credit_groups(found.kept, {}, rule, seen)
+    assert [max(one.advantages[0], key=abs) for one in credited] == [0.5, 0.5, -0.5, -0.5]
+    assert select(tied, algorithm("dapo", baseline="role"), most=2).kept == (), "it asks for unequal ones by name"
 
 
 class TestScope:

@@ -31,7 +31,11 @@ class AlgorithmSpec(Strict):
         Field(description="Groups compete for being kept across all tasks, or within each task."),
     ] = None
     drop_zero: Annotated[
-        bool | None, Field(description="Never keep a group whose returns are all equal; it teaches nothing.")
+        bool | None,
+        Field(
+            description="Never keep a group whose returns are all equal: it teaches nothing. Under `baseline: role` it "
+            "does, and is not dropped."
+        ),
     ] = None
     dynamic_sampling: Annotated[
         bool | None, Field(description="Play further groups until enough have unequal returns (DAPO, eq. 11).")
@@ -52,7 +56,9 @@ class AlgorithmSpec(Strict):
     ] = None
     dual_clip: Annotated[
         Annotated[float, Field(gt=1, le=100)] | Literal["off"] | None,
-        Field(description="Bound on the ratio where the advantage is negative (arXiv 1912.09729)."),
+        Field(
+            description="Bound on the ratio where the advantage is negative (arXiv 1912.09729); at least 1 + clip_high."
+        ),
     ] = None
     advantage_scale: Annotated[
         Literal["group", "batch", "none"] | None,
