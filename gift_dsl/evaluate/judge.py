@@ -322,7 +322,7 @@ def _cached(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         return []
     found: list[tuple[str, str]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             row: Mapping[str, Any] = json.loads(line)
             found.append((row["key"], row["reply"]))

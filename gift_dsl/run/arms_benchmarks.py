@@ -89,7 +89,7 @@ def _items(run: RunDirectory, checkpoint: str) -> dict[str, list[Round]]:
 
 def _rounds(path: Path) -> Iterator[Round]:
     number = 0
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
         try:
             row = json.loads(line)
             metric = next((name for name in _SCORES if name in row["metrics"]), None)

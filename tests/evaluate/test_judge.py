@@ -186,6 +186,14 @@ def test_nobody_pays_twice_for_one_judge_and_prompt(tmp_path):
     assert third.heard == []
 
 
+def test_a_kept_reply_may_hold_what_unicode_calls_the_end_of_a_line(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    path.write_text(
+        json.dumps({"key": "k", "reply": "A\u2028\u2029\u0085B"}, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    assert ReplyCache(path).get("k") == "A\u2028\u2029\u0085B"
+
+
 def test_the_sampling_of_a_judge_belongs_to_its_name_in_the_cache(tmp_path):
     async def main():
         async with FaultServer(reply=lambda body: "tie") as server, Network() as network:

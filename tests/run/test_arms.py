@@ -213,6 +213,28 @@ def test_items_without_an_answer_are_left_out_of_both(tmp_path):
     assert (contrast["pairs"], contrast["dropped"]) == (99, 1)
 
 
+def test_samples_may_hold_what_unicode_calls_the_end_of_a_line(tmp_path):
+    paths = two(tmp_path)
+    for path in paths:
+        answered(path, "mmlu", [1.0] * 9)
+        (samples,) = path.glob("eval/benchmarks/final/samples_*.jsonl")
+        rows = [
+            {**json.loads(line), "resps": "a\u2028b\u2029c\u0085d"} for line in samples.read_text().split("\n") if line
+        ]
+        samples.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert api.compare(paths)["benchmarks"][0]["pairs"] == 9
+
+
+def test_damaged_samples_are_named(tmp_path):
+    paths = two(tmp_path)
+    for path in paths:
+        answered(path, "mmlu", [1.0] * 9)
+    (samples,) = paths[1].glob("eval/benchmarks/final/samples_*.jsonl")
+    samples.write_text(samples.read_text() + '{"task"')
+    with pytest.raises(MachineError, match=r"samples_mmlu\.jsonl is damaged"):
+        api.compare(paths)
+
+
 def test_benchmarks_that_were_asked_differently_are_not_compared(tmp_path):
     paths = two(tmp_path)
     answered(paths[0], "mmlu", [1.0] * 9)
