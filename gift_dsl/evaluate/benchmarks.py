@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gift_dsl.errors import MachineError, UsageError
-from gift_dsl.evaluate.items import SOURCES, Item, fingerprint_items, load_items
+from gift_dsl.evaluate.items import SOURCES, Item, find_items, fingerprint_items
 from gift_dsl.evaluate.judge import Judge, ModelJudge, ReplyCache
 from gift_dsl.evaluate.own import (
     STAND_IN,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gift_dsl.evaluate.harness import Share
 
 _TASK_SCHEMA: Final = "gift-benchmark/1"
-_OF_GRADING: Final = ("scorings", "judge", "order", "references", "limit")
+_OF_GRADING: Final = ("scorings", "judge", "order", "references", "limit", "split")
 """Parts of a protocol that no answer depends on."""
 
 
@@ -308,7 +308,7 @@ def _job(benchmark: JsonMap, request: BenchmarksRequest, subject: Subject) -> _J
         raise UsageError(f"there is no benchmark `{kind}`; ours are {', '.join(SOURCES)}")
     name = cast(Name, kind)
     judge = _judge(benchmark, request) if name == "commongen" else None
-    items = load_items(name, _data_dir(benchmark, request), benchmark.get("revision"))
+    found = find_items(name, _data_dir(benchmark, request), benchmark.get("revision"))
     prompts = shipped_prompts(request.system, request.max_tokens)
     key = STAND_IN if judge is not None and not judge.is_model else name
     protocol: dict[str, Any] = {
@@ -322,11 +322,12 @@ def _job(benchmark: JsonMap, request: BenchmarksRequest, subject: Subject) -> _J
         "scorings": list(request.scorings),
         "seed": request.seed,
         "limit": benchmark.get("limit"),
-        "items": fingerprint_items(items),
+        "split": found.split,
+        "items": fingerprint_items(found.items),
     }
     if judge is not None:
         protocol |= {"judge": judge.name, "order": benchmark.get("order", "both"), "references": "one, drawn"}
-    own = _Own(key, name, items, prompts, judge, benchmark, protocol)
+    own = _Own(key, name, found.items, prompts, judge, benchmark, protocol)
     return _Job(key, _digest(key, protocol, request, subject), protocol, request, subject, own=own)
 
 

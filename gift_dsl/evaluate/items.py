@@ -23,6 +23,8 @@ _KINDS: Final = (".jsonl", ".json", ".csv", ".parquet")
 _SHOWN: Final = 8
 
 Row = Mapping[str, Any]
+_Placed = tuple[Row, str, int]
+"""A row, where it is, and its number there, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class Source:
     Attributes:
         hub: id of the dataset.
         config: its configuration.
-        splits: names of the split that is asked, the hub's first.
+        hub_split: name of the split that is asked on the hub.
+        splits: names of the split that is asked in a local folder; the first that is there counts. One that models
+            are trained on is asked only where there is no other.
         columns: in words, for messages.
         read: an item from a row; None for a row that is no item. KeyError, TypeError or ValueError where the row has
             another shape.
@@ -81,13 +85,32 @@ class Source:
 
     hub: str
     config: str | None
+    hub_split: str
     splits: tuple[str, ...]
     columns: str
     read: Callable[[Row], Item | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What a benchmark asks.
+
+    Attributes:
+        items: at least one, in the order of the data.
+        split: name of their split; of a single file that was named, its name.
+    """
+
+    items: Sequence[Item]
+    split: str
+
+
 def load_items(name: str, data_dir: Path | None, revision: str | None = None) -> list[Item]:
-    """The items of a benchmark, in the order of the data.
+    """The items of a benchmark, in the order of the data; as `find_items`, which says where they were found, too."""
+    return list(find_items(name, data_dir, revision).items)
+
+
+def find_items(name: str, data_dir: Path | None, revision: str | None = None) -> Items:
+    """The items of a benchmark and where they were found.
 
     Args:
         name: of one of ours.
@@ -95,12 +118,14 @@ def load_items(name: str, data_dir: Path | None, revision: str | None = None) ->
         revision: commit of the hub dataset.
 
     Raises:
-        MachineError: nothing is there, it cannot be reached, or its rows have other columns; says what was expected
-            and what was found.
+        MachineError: nothing is there, it cannot be reached, its rows have other columns, or none is an item; says
+            what was expected and what was found.
     """
     source = SOURCES[name]
     if data_dir is not None:
-        return [item for path in _find(name, source, data_dir) for item in _items(name, source, path)]
+        split, files = _find(name, source, data_dir)
+        rows = [(row, str(path), number) for path in files for number, row in _numbered(name, path)]
+        return _checked(name, source, rows, split, ", ".join(map(str, files)))
     snapshot = hub_snapshot("dataset", source.hub, revision)
     if snapshot is None and is_offline():
         raise MachineError(
@@ -109,10 +134,20 @@ def load_items(name: str, data_dir: Path | None, revision: str | None = None) ->
         )
     where = source.hub if snapshot is None else str(snapshot)
     try:
-        rows = load(where, source.config, None if snapshot else revision, source.splits[0], Path())
+        loaded = load(where, source.config, None if snapshot else revision, source.hub_split, Path())
     except MachineError as error:
         raise MachineError(f"benchmark `{name}`: {error}; or give `data_dir`, a folder with its rows") from error
-    return list(_read_rows(name, source, rows, source.hub))
+    rows = [(row, source.hub, number) for number, row in enumerate(loaded, start=1)]
+    return _checked(name, source, rows, source.hub_split, source.hub)
+
+
+def _checked(name: str, source: Source, rows: Sequence[_Placed], split: str, where: str) -> Items:
+    """Items of rows, of which there must be some: what cannot be asked is to be found before a run, not after it."""
+    items = list(_read_rows(name, source, rows))
+    if not items:
+        why = f"{len(rows)} rows, none with references" if rows else "no rows"
+        raise MachineError(f"benchmark `{name}`: nothing to ask in {where}: {why}; expected {source.columns}")
+    return Items(items, split)
 
 
 def read_split(task: str, root: Path, name: str | None, split: str) -> list[Row]:
@@ -125,13 +160,16 @@ def read_split(task: str, root: Path, name: str | None, split: str) -> list[Row]
         split: of the dataset.
 
     Raises:
-        MachineError: there is no such file.
+        MachineError: there is no such file, or it is empty.
     """
     stems = (f"{name}/{split}", f"{split}/{name}_{split}", f"{name}_{split}", f"{name}/{split}-*") if name else ()
     for stem in (*stems, split, f"{split}-*", f"data/{split}-*"):
         files = sorted(path for path in root.glob(f"{stem}.*") if path.suffix in _KINDS)
         if files:
-            return [_as_hub(row) for path in files for row in read_rows(path)]
+            rows = [_as_hub(row) for path in files for row in read_rows(path)]
+            if not rows:
+                raise MachineError(f"the lm-eval task `{task}`: no rows in {', '.join(map(str, files))}")
+            return rows
     wanted = f"{name}/{split}.jsonl" if name else f"{split}.jsonl"
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())[:_SHOWN]
     raise MachineError(
@@ -161,10 +199,10 @@ def _wanted(source: Source) -> str:
     return " or ".join(f"`{split}.jsonl`" for split in source.splits[:2]) + f" ({source.columns})"
 
 
-def _find(name: str, source: Source, root: Path) -> list[Path]:
-    """The files of the split: a file itself, or by the first pattern that any file matches."""
+def _find(name: str, source: Source, root: Path) -> tuple[str, list[Path]]:
+    """The split and its files: a file itself, or by the first split and pattern that any file matches."""
     if root.is_file():
-        return [root]
+        return root.name, [root]
     if not root.is_dir():
         raise MachineError(f"benchmark `{name}`: `data_dir` {root} does not exist; expected {_wanted(source)}")
     for split in source.splits:
@@ -175,7 +213,7 @@ def _find(name: str, source: Source, root: Path) -> list[Path]:
             for pattern in patterns:
                 files = sorted(path for path in start.glob(pattern) if path.suffix in _KINDS and path.is_file())
                 if files:
-                    return files
+                    return split, files
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())[:_SHOWN]
     raise MachineError(
         f"benchmark `{name}`: no rows in {root}: expected {_wanted(source)}; "
@@ -183,7 +221,8 @@ def _find(name: str, source: Source, root: Path) -> list[Path]:
     )
 
 
-def _items(name: str, source: Source, path: Path) -> Iterator[Item]:
+def _numbered(name: str, path: Path) -> Iterator[tuple[int, Row]]:
+    """Rows of a file with their numbers, from 1."""
     rows = read_rows(path)
     labels = path.with_name(f"{path.stem}-labels.lst")
     if labels.is_file():  # Social IQa as its authors pack it
@@ -193,7 +232,7 @@ def _items(name: str, source: Source, path: Path) -> Iterator[Item]:
                 f"benchmark `{name}`: {labels} has {len(lines)} labels for the {len(rows)} rows of {path}"
             )
         rows = [{**row, "label": label} for row, label in zip(rows, lines, strict=True)]
-    return _read_rows(name, source, rows, str(path))
+    return enumerate(rows, start=1)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -205,7 +244,7 @@ def read_rows(path: Path) -> list[Row]:
     try:
         match path.suffix:
             case ".jsonl":
-                return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+                return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
             case ".json":
                 return _json_rows(path)
             case ".csv":
@@ -221,7 +260,7 @@ def _json_rows(path: Path) -> list[Row]:
     try:
         rows = json.loads(text)
     except ValueError:  # some call lines of JSON so
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     if not isinstance(rows, list):
         raise ValueError("it is no list of rows")  # noqa: TRY004 - of a file, not of an argument
     return cast("list[Row]", rows)
@@ -237,8 +276,8 @@ def _csv_rows(path: Path) -> list[Row]:
     return [{"subject": subject} | dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
 
 
-def _read_rows(name: str, source: Source, rows: Sequence[Row], where: str) -> Iterator[Item]:
-    for number, row in enumerate(rows, start=1):
+def _read_rows(name: str, source: Source, rows: Sequence[_Placed]) -> Iterator[Item]:
+    for row, where, number in rows:
         try:
             item = source.read(row)
         except (KeyError, TypeError, ValueError) as error:
@@ -316,14 +355,22 @@ def _commongen(row: Row) -> Item | None:
 
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
     {
-        "math500": Source("HuggingFaceH4/MATH-500", None, ("test",), "`problem` and `answer`", _math),
+        "math500": Source("HuggingFaceH4/MATH-500", None, "test", ("test",), "`problem` and `answer`", _math),
         "mmlu": Source(
-            "cais/mmlu", "all", ("test",), "`question`, `choices` (or `choice0` to `choice3`) and `answer`", _mmlu
+            "cais/mmlu",
+            "all",
+            "test",
+            ("test",),
+            "`question`, `choices` (or `choice0` to `choice3`) and `answer`",
+            _mmlu,
         ),
-        "mmlu_pro": Source("TIGER-Lab/MMLU-Pro", None, ("test",), "`question`, `options` and `answer`", _mmlu_pro),
+        "mmlu_pro": Source(
+            "TIGER-Lab/MMLU-Pro", None, "test", ("test",), "`question`, `options` and `answer`", _mmlu_pro
+        ),
         "social_iqa": Source(
             "lighteval/siqa",
             None,
+            "validation",
             ("validation", "dev"),
             "`context`, `question`, `answerA`, `answerB`, `answerC` and `label`",
             _social_iqa,
@@ -331,7 +378,8 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
         "commongen": Source(
             "allenai/commongen_lite_eval",
             None,
-            ("train", "test", "dev", "validation", "commongen_hard"),
+            "train",  # its only one, made for evaluation
+            ("commongen_hard", "test", "dev", "validation", "train"),
             "`concept_set` and `human_annotations` (or `scene`)",
             _commongen,
         ),
