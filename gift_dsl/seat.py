@@ -131,6 +131,12 @@ class Turn:
     tag: str
 
 
+class CutText(str):
+    """What a player said until its token limit cut it; empty where nothing but reasoning was said."""
+
+    __slots__ = ()
+
+
 @runtime_checkable
 class Player(Protocol):
     """Anything in a seat that answers with a text."""

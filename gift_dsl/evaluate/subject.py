@@ -15,7 +15,7 @@ from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.players.together import all_of
 from gift_dsl.rng import stream
-from gift_dsl.seat import Message, Player, PlayerFault, Request, TokenPolicy, Turn
+from gift_dsl.seat import CutText, Message, Player, PlayerFault, Request, TokenPolicy, Turn
 
 T = TypeVar("T")
 Ids = tuple[int, ...]
@@ -216,7 +216,8 @@ class ChatSubject:
     """A model behind a chat API, many questions under way at once; the limits are those of its network.
 
     Args:
-        player: who answers; an `OpenAIPlayer` is sent the sampling of each question.
+        player: who answers; an `OpenAIPlayer` is sent the sampling of each question, and an empty or cut answer is its
+            own: bad format, and not a question without an answer.
         seed: of a player that draws by itself.
         under_way: most questions that wait or are being answered.
     """
@@ -268,7 +269,7 @@ class ChatSubject:
             text = await ask(_sampling_as(self._player, question), question.prompt, rng)
         except PlayerFault as fault:
             return Answer("", fault=str(fault))
-        return Answer(_cut(text, question.until))
+        return Answer(_cut(text, question.until), truncated=isinstance(text, CutText))
 
 
 async def _answered(work: Awaitable[T]) -> T:
@@ -303,7 +304,7 @@ def _sampling_as(player: Player, question: Question) -> Player:
     if not isinstance(player, OpenAIPlayer):
         return player
     chat = replace(player.chat, temperature=question.temperature, max_tokens=question.max_tokens)
-    return cast(Player, replace(player, chat=chat))
+    return cast(Player, replace(player, chat=chat, is_measured=True))
 
 
 def _cut(text: str, until: Sequence[str]) -> str:

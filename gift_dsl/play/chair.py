@@ -18,7 +18,7 @@ from gift_dsl.play.setting import Notes, Setting
 from gift_dsl.play.transcript import Chat, SingleTurns, Span, Transcript, make_transcript
 from gift_dsl.records import TurnEnd, TurnRecord
 from gift_dsl.rng import branch
-from gift_dsl.seat import Completion, Request, Turn
+from gift_dsl.seat import Completion, CutText, Request, Turn
 
 OPENING: Final = (-1, 0)
 """The member in the names of streams that all members of a group share."""
@@ -167,7 +167,7 @@ class Chair:
             return self.record(text, *said, tokens=(len(answer.ids), sequence, span))
         assert isinstance(self.memory, Chat)
         self.memory.say(answer)
-        return self.record(answer, *self._said(answer, is_cut=False))
+        return self.record(answer, *self._said(answer, is_cut=isinstance(answer, CutText)))
 
     def record(
         self,

@@ -73,10 +73,17 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A readable answer. `text` has no reasoning part and is never empty; `tokens` is None where none were told."""
+    """A readable answer.
+
+    Attributes:
+        text: without its reasoning part; empty only where an empty answer was taken for one (`read_reply`).
+        tokens: what the server counted; None where it told nothing.
+        is_cut: whether the token limit ended it.
+    """
 
     text: str
     tokens: Tokens | None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +107,15 @@ class Failure:
     tokens: Tokens | None = None
 
 
-def read_reply(body: bytes) -> Reply | Failure:
-    """The answer in the body of a successful response."""
+def read_reply(body: bytes, *, takes_empty: bool = False) -> Reply | Failure:
+    """The answer in the body of a successful response.
+
+    Args:
+        body: as it came.
+        takes_empty: an empty text, or reasoning alone, is an answer where the model ended it itself or its token limit
+            did (`finish_reason`). So it is of who is measured, whose bad answers are results; of all others it is a
+            failure.
+    """
     try:
         data = json.loads(body)
     except (RecursionError, ValueError):  # not JSON, not UTF-8, or nested without end
@@ -115,10 +129,11 @@ def read_reply(body: bytes) -> Reply | Failure:
     text = _content(values)
     if text is None:
         return Failure("malformed", f"the reply has no message: {shown(body)}", is_transient=True, tokens=tokens)
-    text = without_thoughts(text)
-    if not text:
-        return Failure("empty", "the reply is empty, or reasoning alone", is_transient=True, tokens=tokens)
-    return Reply(text, tokens)
+    text, end = without_thoughts(text), values["choices"][0].get("finish_reason")
+    if text or (takes_empty and end in ("stop", "length")):
+        return Reply(text, tokens, is_cut=end == "length")
+    why = ", and ended at its token limit" if end == "length" else ""
+    return Failure("empty", f"the reply is empty, or reasoning alone{why}", is_transient=True, tokens=tokens)
 
 
 def read_error(status: int, body: bytes, retry_after_s: float | None) -> Failure:

@@ -12,7 +12,7 @@ from gift_dsl.players.backoff import read_retry_after
 from gift_dsl.players.chat import ChatSettings, Failure, Reply, Tokens, masked, read_error, read_reply
 from gift_dsl.players.network import Network, Outgoing, host_of
 from gift_dsl.players.usage import Bill, Budget
-from gift_dsl.seat import PlayerFault, Turn
+from gift_dsl.seat import CutText, PlayerFault, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class OpenAIPlayer:
         endpoint: where it is sent.
         network: connections, shared with other players.
         budget: limits and counts, shared with other players.
+        is_measured: it is who is evaluated: an empty answer and one without its end are its own, and no fault.
     """
 
     name: str
@@ -72,6 +73,7 @@ class OpenAIPlayer:
     endpoint: Endpoint
     network: Network
     budget: Budget
+    is_measured: bool = False
     waits: bool = True
 
     def with_temperature(self, temperature: float) -> OpenAIPlayer:
@@ -79,7 +81,9 @@ class OpenAIPlayer:
         return replace(self, chat=replace(self.chat, temperature=temperature))
 
     async def act(self, turn: Turn, rng: random.Random) -> str:
-        """The reply of the server; its sampler is its own, so `rng` is not used.
+        """The reply of the server, a `CutText` where its token limit ended it and the player is measured.
+
+        The server's sampler is its own, so `rng` is not used.
 
         Raises:
             PlayerFault: no readable reply after all tries, or an answer that no further try can change.
@@ -90,7 +94,7 @@ class OpenAIPlayer:
         while True:
             result = await self._call(payload)
             if isinstance(result, Reply):
-                return result.text
+                return CutText(result.text) if self.is_measured and result.is_cut else result.text
             failures += 1
             if not result.is_transient or failures > self.endpoint.retries:
                 break
@@ -120,7 +124,7 @@ class OpenAIPlayer:
             return response
         body = masked(response.body, endpoint.key)
         if 200 <= response.status < 300:
-            return read_reply(body)
+            return read_reply(body, takes_empty=self.is_measured)
         return read_error(response.status, body, read_retry_after(response.retry_after))
 
     def _bill(self, result: Reply | Failure, most_usd: float) -> Bill:

@@ -291,7 +291,8 @@ def _endpoint(opponent: OpponentPlan, sampling: tuple[float, int]) -> Examinee:
     def seat(services: Services) -> Seat:
         player = make_player(opponent, services)
         assert isinstance(player, OpenAIPlayer)
-        return replace(player, chat=replace(player.chat, temperature=temperature, max_tokens=max_tokens))
+        chat = replace(player.chat, temperature=temperature, max_tokens=max_tokens)
+        return replace(player, chat=chat, is_measured=True)
 
     params = opponent.params
     source = str(params["model"])

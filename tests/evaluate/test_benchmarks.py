@@ -23,7 +23,7 @@ from gift_dsl.players.openai import Endpoint, OpenAIPlayer
 from gift_dsl.players.usage import Budget
 from gift_dsl.stats import wilson
 from tests.evaluate.words import Saying, answer, make_engine, solve, write_rows
-from tests.players.server import FaultServer, in_order
+from tests.players.server import FaultServer, completion, in_order
 
 NAMES = ("math500", "mmlu", "mmlu_pro", "social_iqa", "commongen")
 
@@ -288,7 +288,7 @@ def test_progress_is_heard(rows):
 def test_a_model_behind_an_endpoint_is_evaluated_with_the_sampling_asked_for(rows):
     async def main():
         reply = lambda body: solve(body["messages"][-1]["content"])  # noqa: E731
-        async with FaultServer(in_order("http_500", "empty"), reply) as server, Network() as network:
+        async with FaultServer(in_order("http_500", "malformed"), reply) as server, Network() as network:
             player = OpenAIPlayer("m", ChatSettings("m", 1.0, 1.0, 9), Endpoint(server.url), network, Budget())
             result = await evaluate_benchmarks(player, request(rows, ("mmlu", "math500"), temperature=0.25))
             return result, server.asked
@@ -297,6 +297,23 @@ def test_a_model_behind_an_endpoint_is_evaluated_with_the_sampling_asked_for(row
     assert result.results["mmlu"]["acc,none"] == result.results["math500"]["acc,none"] == 1.0
     assert {(one.body["temperature"], one.body["max_tokens"]) for one in asked} == {(0.25, 600)}
     assert len(asked) == 20
+
+
+def test_an_endpoint_that_runs_out_of_tokens_is_wrong_and_not_unanswered(rows):
+    async def main():
+        cut = completion("<think>so long", finish_reason="length")
+        done = completion("<think>so</think>", finish_reason="stop")
+        reply = lambda body: solve(body["messages"][-1]["content"])  # noqa: E731
+        choose = in_order((200, {}, cut), (200, {}, cut), (200, {}, done))
+        async with FaultServer(choose, reply) as server, Network() as network:
+            player = OpenAIPlayer("m", ChatSettings("m", 1.0, 1.0, 9), Endpoint(server.url), network, Budget())
+            return await evaluate_benchmarks(player, request(rows, ("mmlu",))), len(server.asked)
+
+    result, num_asked = asyncio.run(main())
+    items = result.n_samples["mmlu"]["effective"]
+    assert num_asked == items
+    assert result.results["mmlu"]["acc,none"] == pytest.approx((items - 3) / items)
+    assert result.counts["mmlu"]["none"] == {"bad_format": 3, "correct": items - 3, "truncated": 2}
 
 
 def test_rows_in_any_of_their_usual_shapes_are_the_same_items(rows, tmp_path):

@@ -114,6 +114,27 @@ def test_what_cannot_be_read_is_a_failure_worth_another_try(body, kind):
     assert (failure.kind, failure.is_transient, failure.is_free) == (kind, True, False)
 
 
+@pytest.mark.parametrize("said", [None, "", "<think>so long", "<think>so</think> "])
+@pytest.mark.parametrize(("end", "is_cut"), [("stop", False), ("length", True)])
+def test_an_empty_answer_of_who_is_measured_is_an_answer(said, end, is_cut):
+    body = completion(said, finish_reason=end).encode()
+    assert read_reply(body, takes_empty=True) == Reply("", Tokens(20, 5), is_cut)
+    failure = read_reply(body)
+    assert isinstance(failure, Failure)
+    assert ("token limit" in failure.detail) == is_cut
+
+
+@pytest.mark.parametrize("end", [None, "content_filter", ["stop"]])
+def test_an_answer_that_the_server_kept_back_is_a_failure_of_whoever_is_asked(end):
+    body = completion("", finish_reason=end).encode()
+    assert isinstance(read_reply(body, takes_empty=True), Failure)
+
+
+def test_a_text_without_its_end_is_known_as_such():
+    assert read_reply(completion("<answer>3", finish_reason="length").encode()).is_cut
+    assert not read_reply(completion("<answer>3").encode()).is_cut
+
+
 @given(
     st.binary(max_size=40)
     | st.text(max_size=40).map(str.encode)

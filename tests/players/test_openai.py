@@ -10,6 +10,7 @@ import socket
 import ssl
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,7 @@ from gift_dsl.players.network import (
 )
 from gift_dsl.players.openai import Endpoint
 from gift_dsl.players.usage import Budget, Usage
-from gift_dsl.seat import PlayerFault
+from gift_dsl.seat import CutText, PlayerFault
 from tests.players.asking import QUICK, ask_server, openai_plan, outcome, services, turn_of
 from tests.players.server import FAULTS, FaultServer, completion, in_order, in_random_mix
 
@@ -62,6 +63,24 @@ def test_what_does_not_pass_is_a_fault_that_names_the_endpoint(kind):
     assert (fault.player, fault.endpoint) == ("server", server.host)
     assert fault.reason.endswith("(2 tries)")
     assert shared.budget.usage("server").unanswered == 1
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_running_out_of_tokens_is_an_answer_of_who_is_measured_and_a_fault_of_all_others(is_measured):
+    async def run():
+        long = (200, {}, completion("<think>so long", finish_reason="length"))
+        async with FaultServer(lambda _: long) as server, Network() as network:
+            player = make_player(openai_plan(server.url, retries=0), services())
+            player = replace(player, network=network, is_measured=is_measured)
+            return await outcome(player.act(turn_of(), random.Random(0))), len(server.asked)
+
+    said, num_asked = asyncio.run(run())
+    assert num_asked == 1
+    if is_measured:
+        assert (said, type(said)) == ("", CutText)
+    else:
+        assert isinstance(said, PlayerFault)
+        assert "ended at its token limit" in said.reason
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404])

@@ -27,6 +27,7 @@ from gift_dsl.run.summary import make_summary, summary_text
 from gift_dsl.train.team import Team
 from tests.evaluate.words import make_model, make_tokenizer, solve, write_rows
 from tests.play.scripted import tagged
+from tests.players.server import completion
 from tests.run.evaluated import finished_run, make_run, plan_of, serving, write_spec
 from tests.run.small import SPEC, Told
 
@@ -277,6 +278,17 @@ def test_an_endpoint_plays_and_answers_as_the_model_would(rows, tmp_path):
         assert found["games"]["tictactoe"]["counts"]["void"] == 0
         asked = {(one.body["temperature"], one.body["max_tokens"]) for one in server.asked}
         assert asked == {(1.0, 6)}, "the sampling of the evaluation, not the opponent's own"
+
+
+def test_an_endpoint_that_runs_out_of_tokens_loses_as_the_model_would(tmp_path):
+    cut = completion("<think>I could go</think><answer>1</answer> and", finish_reason="length")
+    with serving(None) as server:
+        server.choose = lambda _asked: (200, {}, cut)
+        spec = write_spec(tmp_path, SPEC + SUBJECT.format(url=server.url))
+        score = evaluate(spec, subject="server", games=("tictactoe",), rounds=2)["games"]["tictactoe"]
+    assert score["rounds"] == score["counts"]["bad_format"] == 2
+    assert score["counts"]["void"] == 0
+    assert score["truncated"] >= 2
 
 
 def test_an_endpoint_is_not_asked_for_log_likelihoods(tmp_path):
