@@ -108,13 +108,34 @@ class Beside(Protocol):
         ...
 
     @property
-    def note(self) -> str:
-        """What is to be known of the published one."""
+    def gift_v1(self) -> float | None:
+        """Our score in the published one's scoring; None where there is none."""
+        ...
+
+    @property
+    def gift_v1_interval(self) -> tuple[float, float] | None:
+        """Of that score."""
+        ...
+
+    @property
+    def difference(self) -> float | None:
+        """Of ours and the published one."""
+        ...
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """In what ours was not measured as the published one."""
+        ...
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Sentences that belong below the table."""
         ...
 
 
 def paper_table(name: str, columns: Sequence[Beside]) -> Table:
-    """Our scores beside a row of a paper. No difference is called one: protocols differ, and theirs is a single run."""
+    """Our scores beside a row of a paper, with our protocol; a star at each difference that is not like for like."""
+    is_scored_so = any(one.gift_v1 is not None for one in columns)
     rows = tuple(
         (
             one.column,
@@ -122,13 +143,17 @@ def paper_table(name: str, columns: Sequence[Beside]) -> Table:
             _ends(one.paper_interval),
             _number(one.ours),
             _ends(one.our_interval),
-            _number(None if one.ours is None else one.ours - one.paper, signed=True),
+            *((_number(one.gift_v1), _ends(one.gift_v1_interval)) if is_scored_so else ()),
+            _number(one.difference, signed=True) + (" *" if one.difference is not None and one.differs else ""),
         )
         for one in columns
     )
-    notes = tuple(f"{one.column}: {one.note}" for one in columns if one.note)
-    header = ("column", name, "its interval", "ours", "our interval", "difference")
-    return Table(header, rows, notes=(*notes, "Intervals of published cells assume independent items; a single run."))
+    notes = [f"{one.column}: {sentence}" for one in columns for sentence in one.told]
+    stars = ["* measured otherwise than in the paper, as told above."] if any(one.differs for one in columns) else []
+    scored = ("ours, scored as theirs", "its interval") if is_scored_so else ()
+    header = ("column", name, "its interval", "ours", "our interval", *scored, "difference")
+    last = "Intervals of published cells assume independent items; a single run."
+    return Table(header, rows, notes=(*notes, *stars, last))
 
 
 def _score_rows(result: Mapping[str, Any], place: str, name: str) -> list[tuple[str, ...]]:

@@ -28,7 +28,11 @@ class Column:
     paper_interval: tuple[float, float] | None
     ours: float | None
     our_interval: tuple[float, float] | None
-    note: str = ""
+    difference: float | None = None
+    told: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+    gift_v1: float | None = None
+    gift_v1_interval: tuple[float, float] | None = None
 
 
 def test_a_markdown_table_can_be_read_as_it_is():
@@ -63,14 +67,30 @@ def test_every_score_stands_with_its_interval_and_its_protocol():
 
 def test_ours_beside_theirs_names_what_is_odd_about_theirs():
     columns = [
-        Column("mmlu", 66.51, (65.7, 67.3), 50.0, (49.0, 51.0)),
+        Column("mmlu", 66.51, (65.7, 67.3), 50.0, (49.0, 51.0), -16.51),
         Column("tictactoe", 31.0, (22.8, 40.6), None, None),
-        Column("avg", 52.51, None, 50.0, None, "printed as 42.00"),
+        Column("avg", 52.51, None, 50.0, None, told=("printed as 42.00",)),
     ]
     table = paper_table("table3/Formal/Math", columns)
     assert table.rows[0] == ("mmlu", "66.51", "65.70 – 67.30", "50.00", "49.00 – 51.00", "-16.51")
     assert table.rows[1] == ("tictactoe", "31.00", "22.80 – 40.60", "", "", "")
     assert table.notes[0] == "avg: printed as 42.00"
+    assert not any("*" in note for note in table.notes)
+
+
+def test_a_difference_that_is_not_like_for_like_has_a_star():
+    told = ("ours: items 30", "items 30, not 14042")
+    table = paper_table("x", [Column("mmlu", 66.51, None, 50.0, None, -16.51, told, ("items 30, not 14042",))])
+    assert table.rows[0][-1] == "-16.51 *"
+    assert table.notes[:3] == ("mmlu: ours: items 30", "mmlu: items 30, not 14042", table.notes[2])
+    assert table.notes[2].startswith("* measured otherwise")
+
+
+def test_scores_in_the_papers_scoring_stand_beside_ours():
+    columns = [Column("mmlu", 66.5, None, 50.0, None, -6.5, gift_v1=60.0, gift_v1_interval=(59.0, 61.0))]
+    table = paper_table("x", columns)
+    assert table.header[-3:] == ("ours, scored as theirs", "its interval", "difference")
+    assert table.rows == (("mmlu", "66.50", "", "50.00", "", "60.00", "59.00 – 61.00", "-6.50"),)
 
 
 @pytest.mark.parametrize("render", [to_markdown, to_latex])
