@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from gift_dsl.errors import GiftError
 from gift_dsl.evaluate import gift_v1
@@ -81,13 +81,15 @@ class Judged:
 
     Attributes:
         verdicts: for the candidate, one an order that was asked; None where the judge said nothing readable.
-        replies: its words, in the same order.
+        replies: its words, in the same order; why there are none where it gave no reply.
         places: where the candidate stood, in the same order; the first one was drawn.
+        is_first_fault: whether the first of `replies` is no reply: the judge's endpoint failed.
     """
 
     verdicts: tuple[Verdict | None, ...]
     replies: tuple[str, ...]
     places: tuple[Literal["A", "B"], ...]
+    is_first_fault: bool = False
 
     @property
     def score(self) -> float | None:
@@ -101,9 +103,29 @@ class Judged:
         return None if len(self.verdicts) < 2 or None in self.verdicts else len(set(self.verdicts)) == 1
 
     @property
-    def gift_v1_score(self) -> float:
-        """What the paper's script makes of the first reply: all but the candidate's letter and `tie` is a loss."""
-        return float(gift_v1.read_verdict(self.replies[0]) in (self.places[0], "tie"))
+    def gift_v1_verdict(self) -> Verdict | None:
+        """What the paper's script makes of the first reply: all but the candidate's letter and `tie` is a loss.
+
+        None where there is no reply: words about a failure of the endpoint are not the judge's.
+        """
+        if self.is_first_fault:
+            return None
+        said = gift_v1.read_verdict(self.replies[0])
+        return "tie" if said == "tie" else "win" if said == self.places[0] else "lose"
+
+
+class Said(NamedTuple):
+    """What a judge said of two sentences.
+
+    Attributes:
+        reply: its words; why there are none where it gave no reply.
+        choice: what they mean; None where they are no verdict.
+        is_fault: whether there is no reply.
+    """
+
+    reply: str
+    choice: Choice | None
+    is_fault: bool = False
 
 
 class Judge(Protocol):
@@ -119,8 +141,8 @@ class Judge(Protocol):
         """Whether its scores may be called CommonGen: False of the offline stand-in."""
         ...
 
-    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
-        """Its words on sentence A (`first`) and B (`second`), and what they mean."""
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> Said:
+        """What it says of sentence A (`first`) and B (`second`)."""
         ...
 
 
@@ -165,24 +187,24 @@ class ModelJudge:
         """The model as its server knows it, where that is known."""
         return self._player.chat.model if isinstance(self._player, OpenAIPlayer) else self._player.name
 
-    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> Said:
         """Its words, and what they mean: None after all tries. A fault of the endpoint is no verdict either."""
         prompt = judge_prompt(concepts, first, second)
         cached = self._cache.get(self._key(prompt)) if self._cache is not None else None
         if cached is not None:
-            return cached, read_choice(cached)
+            return Said(cached, read_choice(cached))
         reply = ""
         for attempt in range(_MAX_TRIES):
             try:
                 reply = await ask(self._player, prompt, stream(self._seed, "eval", "judge", key, attempt))
             except PlayerFault as fault:  # the player has tried again by itself
-                return f"[{fault}]", None
+                return Said(f"[{fault}]", None, is_fault=True)
             choice = read_choice(reply)
             if choice is not None:
                 if self._cache is not None:
                     self._cache.put(self._key(prompt), reply)
-                return reply, choice
-        return reply, None
+                return Said(reply, choice)
+        return Said(reply, None)
 
     def _key(self, prompt: str) -> str:
         player = self._player
@@ -199,11 +221,11 @@ class StandInJudge:
     name = "offline stand-in (coverage, then brevity)"
     is_model = False
 
-    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> tuple[str, Choice | None]:
+    async def compare(self, concepts: Sequence[str], first: str, second: str, key: str) -> Said:
         """A, B or tie."""
         ranks = [(-coverage(concepts, sentence), len(sentence.split())) for sentence in (first, second)]
         choice: Choice = "tie" if ranks[0] == ranks[1] else "A" if ranks[0] < ranks[1] else "B"
-        return choice, choice
+        return Said(choice, choice)
 
 
 async def judge_pairs(
@@ -231,13 +253,15 @@ async def judge_pairs(
         async with gate:
             _check_readable(judge, unreadable, total)
             said = [await _one_order(judge, pair, is_first) for is_first in firsts]
-        unreadable.extend(reply for reply, verdict in said if verdict is None)
+        unreadable.extend(one.reply for one in said if one.choice is None)
         _check_readable(judge, unreadable, total)
         done += 1
         on_done(done)
-        verdicts: tuple[Verdict | None, ...] = tuple(verdict for _, verdict in said)
-        replies = tuple(reply for reply, _ in said)
-        return Judged(verdicts, replies, tuple("A" if is_first else "B" for is_first in firsts))
+        verdicts: tuple[Verdict | None, ...] = tuple(
+            _verdict(one.choice, is_first) for one, is_first in zip(said, firsts, strict=True)
+        )
+        replies = tuple(one.reply for one in said)
+        return Judged(verdicts, replies, tuple("A" if is_first else "B" for is_first in firsts), said[0].is_fault)
 
     return await all_of(one(pair) for pair in pairs)
 
@@ -278,14 +302,18 @@ def consistency(judged: Sequence[Judged]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-async def _one_order(judge: Judge, pair: Pair, is_first: bool) -> tuple[str, Verdict | None]:
+async def _one_order(judge: Judge, pair: Pair, is_first: bool) -> Said:
     texts = (pair.candidate, pair.reference) if is_first else (pair.reference, pair.candidate)
-    reply, choice = await judge.compare(pair.concepts, *texts, f"{pair.key}/{'AB'[not is_first]}")
-    if choice is None:
-        return reply, None
-    if choice == "tie":
-        return reply, "tie"
-    return reply, "win" if (choice == "A") == is_first else "lose"
+    return await judge.compare(pair.concepts, *texts, f"{pair.key}/{'AB'[not is_first]}")
+
+
+def _verdict(choice: Choice | None, is_first: bool) -> Verdict | None:
+    """What a choice means for the candidate, which stood at A where it was first."""
+    if choice == "A":
+        return "win" if is_first else "lose"
+    if choice == "B":
+        return "lose" if is_first else "win"
+    return choice
 
 
 def _check_readable(judge: Judge, unreadable: Sequence[str], total: int) -> None:

@@ -273,13 +273,14 @@ def _grade_judged(answer: Answer, judged: Judged | None, sentence: str | None, s
         return _graded("bad_format", 0.0, detail="no sentence in an <answer> element")
     more = {"verdicts": list(judged.verdicts), "replies": list(judged.replies), "consistent": judged.is_consistent}
     if scoring == "gift_v1":
-        score: float | None = judged.gift_v1_score
-    else:
-        score = judged.score
-    return {**_graded(_judged_outcome(judged), score, sentence), **more}
+        verdict = judged.gift_v1_verdict
+        score = None if verdict is None else float(verdict != "lose")
+        return {**_graded(verdict or "unjudged", score, sentence), **more}
+    return {**_graded(_judged_outcome(judged), judged.score, sentence), **more}
 
 
 def _judged_outcome(judged: Judged) -> str:
+    """Of both orders, in our scoring."""
     if None in judged.verdicts:
         return "unjudged"
     return judged.verdicts[0] or "" if len(set(judged.verdicts)) == 1 else "split"

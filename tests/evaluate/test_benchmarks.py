@@ -12,7 +12,7 @@ import torch
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_benchmarks, request_of_plan
 from gift_dsl.evaluate.items import SOURCES, Item, load_items, read_split
-from gift_dsl.evaluate.judge import StandInJudge
+from gift_dsl.evaluate.judge import Said, StandInJudge
 from gift_dsl.evaluate.own import Grader, read_choice, render_item, shipped_prompts
 from gift_dsl.evaluate.subject import Answer, PolicySubject
 from gift_dsl.evaluate.summary import average_of, interval_of, plain, standard_error, summarise
@@ -49,7 +49,7 @@ class Always:
 
     async def compare(self, concepts, first, second, key):
         self.asked.append((first, second))
-        return self.choice, self.choice
+        return Said(self.choice, self.choice)
 
 
 def request(rows, names=NAMES, **changes):
@@ -480,7 +480,7 @@ def test_unanswered_and_unjudged_sentences_have_no_score():
 
     class Shy(Always):
         async def compare(self, concepts, first, second, key):
-            return ("hm", None) if key.startswith("3") else ("tie", "tie")
+            return Said("hm", None) if key.startswith("3") else Said("tie", "tie")
 
     grader = Grader("commongen", items, ("none", "gift_v1"), judge=Shy("tie"), order="both")
     found = asyncio.run(grader.grade([{"index": index} for index in range(7)], texts))

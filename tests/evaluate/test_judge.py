@@ -21,6 +21,8 @@ from gift_dsl.evaluate.judge import (
     judge_prompt,
     read_choice,
 )
+from gift_dsl.evaluate.own import _grade_judged
+from gift_dsl.evaluate.subject import Answer
 from gift_dsl.players.chat import ChatSettings
 from gift_dsl.players.network import Network
 from gift_dsl.players.openai import Endpoint, OpenAIPlayer
@@ -251,6 +253,31 @@ def test_both_scorings_read_one_reply_each_in_its_way(tmp_path):
     assert len(player.heard) == 6
     assert result.more["commongen"] == {"judge": "talker", "consistency": 0.0}
     assert result.counts["commongen"]["none"] == {"split": 3, "truncated": 0}
+
+
+def test_words_about_a_failure_of_the_judge_are_not_its_own(tmp_path):
+    def reply(prompt, attempt):
+        return None if "The dog runs 3." in prompt else "B, I think"
+
+    class Refused(Talker):
+        async def act(self, turn, rng):
+            try:
+                return await super().act(turn, rng)
+            except PlayerFault:
+                raise PlayerFault(self.name, "HTTP 400: Bad Request: A") from None
+
+    one = judge(Refused(reply))[3]
+    assert "Bad Request: A" in one.replies[0], "a text in which the paper's script would read an A"
+    assert (one.gift_v1_verdict, one.score) == (None, None)
+    graded = {name: _grade_judged(Answer("x"), one, "x", name) for name in ("none", "gift_v1")}
+    assert {(found["outcome"], found["score"]) for found in graded.values()} == {("unjudged", None)}
+
+
+def test_an_unreadable_reply_has_no_score_in_ours_and_loses_in_the_papers():
+    one = Judged((None, None), ("neither of them", "neither"), ("A", "B"))
+    assert _grade_judged(Answer("x"), one, "x", "none")["outcome"] == "unjudged"
+    found = _grade_judged(Answer("x"), one, "x", "gift_v1")
+    assert (found["outcome"], found["score"]) == ("lose", 0.0)
 
 
 def test_a_sentence_in_no_answer_element_loses_without_being_judged(tmp_path):
