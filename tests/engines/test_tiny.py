@@ -157,6 +157,8 @@ def test_play_with_another_seed_meets_no_unknown_word():
     heard = set()
 
     class Hearing(CluePlayer):
+        reads_messages = True
+
         async def act(self, turn, rng):
             heard.update(message.content for message in turn.messages)
             if turn.game == "spy":
