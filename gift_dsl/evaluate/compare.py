@@ -155,20 +155,27 @@ def run_scores(run: str, seed: int, samples: Iterable[Mapping[str, Any]]) -> Run
     return RunScores(run, seed, games)
 
 
-def compare(arms: Mapping[str, Sequence[RunScores]], *, measure: Measure = "success", seed: int = 1) -> Comparison:
+def compare(
+    arms: Mapping[str, Sequence[RunScores]],
+    *,
+    measure: Measure = "success",
+    seed: int = 1,
+    may_be_empty: bool = False,
+) -> Comparison:
     """Compare every pair of arms in every game that all runs played.
 
     Args:
         arms: the runs of each, by its name.
         measure: what is compared.
         seed: of the bootstrap.
+        may_be_empty: without a game in common there are no contrasts, and no error.
 
     Raises:
         UsageError: fewer than two arms, an arm without runs, or a seed twice in one arm.
         GiftError: the runs have no game in common, or played other instances.
     """
     _check(arms)
-    games = _common_games(arms)
+    games = _common_games(arms, may_be_empty=may_be_empty)
     kind, note = _kind(arms)
     contrasts = [
         _contrast(_Question(game, pair, (arms[pair[0]], arms[pair[1]]), measure, seed), kind)
@@ -189,10 +196,10 @@ def _check(arms: Mapping[str, Sequence[RunScores]]) -> None:
             raise UsageError(f"the arm `{name}` has {times} runs of seed {seed}: they are one seed, not {times}")
 
 
-def _common_games(arms: Mapping[str, Sequence[RunScores]]) -> list[str]:
+def _common_games(arms: Mapping[str, Sequence[RunScores]], *, may_be_empty: bool) -> list[str]:
     runs = [run for arm in arms.values() for run in arm]
     games = [name for name in runs[0].games if all(name in run.games for run in runs)]
-    if not games:
+    if not games and not may_be_empty:
         raise GiftError("the runs have no game in common: " + "; ".join(f"{run.run}: {_names(run)}" for run in runs))
     return games
 

@@ -111,12 +111,9 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
     arms = [_arm(name, runs) for name, runs in document["arms"].items()]
     differences = [f"{place}: {' / '.join(values)}" for place, values in document["differences"].items()]
     more = len(differences) - _MOST_DIFFERENCES
-    protocol = document["protocol"]
     notes = (
         document["note"],
-        f"{document['measure']} in `{document['source']}`: {protocol['rounds']} rounds of each game on "
-        f"{protocol['split']}, temperature {protocol['temperature']}, evaluation seed {protocol['seed']}",
-        *_without_history(protocol),
+        *_how_played(document),
         *arms,
         *(f"{name} is a control: it is rewarded for the form of its answers alone" for name in document["controls"]),
         *([_NO_CONTROL] if benchmarks and not document["controls"] else []),
@@ -127,6 +124,18 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
     return [Table(_CONTRAST, rows, _CONTRAST_ALIGNS, notes)]
 
 
+def _how_played(document: Mapping[str, Any]) -> list[str]:
+    """Of games; nothing where benchmarks alone are compared."""
+    protocol = document["protocol"]
+    if protocol is None:
+        return []
+    return [
+        f"{document['measure']} in `{document['source']}`: {protocol['rounds']} rounds of each game on "
+        f"{protocol['split']}, temperature {protocol['temperature']}, evaluation seed {protocol['seed']}",
+        *_without_history(protocol),
+    ]
+
+
 def _arm(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
     seeds = sorted(run["seed"] for run in runs)
     return f"{name}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, seed {', '.join(map(str, seeds))}"
@@ -135,7 +144,7 @@ def _arm(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
 def _contrast(one: Mapping[str, Any]) -> tuple[str, ...]:
     first, second = one["arms"]
     means = " → ".join(_percent(mean) or "-" for mean in one["means"])
-    verdict = {"none": "no difference", "refused": f"no verdict: {one['reason']}"}.get(one["verdict"])
+    verdict = {"none": one["reason"] or "no difference", "refused": f"no verdict: {one['reason']}"}.get(one["verdict"])
     return (
         one["game"],
         f"{second} against {first}",

@@ -11,14 +11,17 @@ from typing import Any, Final, cast
 from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.artifacts.files import read_object
 from gift_dsl.errors import GiftError, MachineError, UsageError
-from gift_dsl.evaluate.compare import MAX_DROPPED, Comparison, Measure, RunScores, compare, run_scores
+from gift_dsl.evaluate.compare import MAX_DROPPED, Comparison, Contrast, Measure, RunScores, compare, run_scores
 from gift_dsl.plan import Plan, digest, to_json
-from gift_dsl.run.arms_benchmarks import compare_benchmarks, control_arms
+from gift_dsl.run.arms_benchmarks import asked_of_evaluation, asked_of_run, compare_benchmarks, control_arms
 from gift_dsl.run.evaluate import read_eval
+from gift_dsl.run.request import BENCHMARKS, FINAL
+from gift_dsl.run.tested import tested_checkpoint
 
 _ARM: Final = "gift-arm/1"
 _SHOWN: Final = 3
 _MISSING: Final = "-"
+_NO_GAMES: Final[Mapping[str, Any]] = {"protocol": None, "games": {}, "chains": {}, "plays": ()}
 _ALWAYS: Final[Mapping[str, Any]] = {"history": "full"}
 """How results were made that do not say it: it was the only way there was."""
 
@@ -43,14 +46,14 @@ class Arms:
     """Runs that differ only in their seed are one arm.
 
     Attributes:
-        source: which evaluation is compared: `final`, or a stage's `after`.
-        protocol: of it.
+        source: which evaluation is compared: `final`, a stage's `after`, or `benchmarks` alone.
+        protocol: of it; None where no games were played.
         runs: by name of the arm.
         differences: what the plans of the arms differ in: place to values, in the order of arms.
     """
 
     source: str
-    protocol: Mapping[str, Any]
+    protocol: Mapping[str, Any] | None
     runs: Mapping[str, tuple[ComparedRun, ...]]
     differences: Mapping[str, tuple[str, ...]]
 
@@ -75,17 +78,30 @@ def compare_runs(paths: Sequence[Path], *, measure: Measure = "success", stage: 
     """
     arms = make_arms(paths, stage)
     scores = {name: [_scores_of(one) for one in runs] for name, runs in arms.runs.items()}
-    found = compare(scores, measure=measure)
-    document = found.to_json()
-    document["source"], document["protocol"] = arms.source, dict(arms.protocol)
-    document["benchmarks"], document["controls"] = _benchmarks(arms, stage)
-    document["arms"] = {
-        name: [{"run": str(one.run.path), "seed": one.plan.seed, "run_id": one.plan.runtime.run_id} for one in runs]
-        for name, runs in arms.runs.items()
+    # benchmarks are asked after the last stage only
+    asked = {name: [asked_of_run(one.run, one.plan) for one in runs] for name, runs in arms.runs.items()}
+    return _document(scores, None if stage else compare_benchmarks(asked), measure) | {
+        "source": arms.source,
+        "protocol": arms.protocol and dict(arms.protocol),
+        "controls": control_arms({name: [one.plan for one in runs] for name, runs in arms.runs.items()}),
+        "arms": {
+            name: [{"run": str(one.run.path), "seed": one.plan.seed, "run_id": one.plan.runtime.run_id} for one in runs]
+            for name, runs in arms.runs.items()
+        },
+        "differences": {place: list(values) for place, values in arms.differences.items()},
     }
-    document["differences"] = {place: list(values) for place, values in arms.differences.items()}
-    document["too_many_voids"] = too_many_voids(found)
-    return document
+
+
+def _document(
+    scores: Mapping[str, Sequence[RunScores]], benchmarks: Comparison | None, measure: Measure
+) -> dict[str, Any]:
+    """Contrasts of games and of benchmarks; with the latter there need be no game that all played."""
+    games = compare(scores, measure=measure, may_be_empty=benchmarks is not None)
+    asked = () if benchmarks is None else benchmarks.contrasts
+    return games.to_json() | {
+        "benchmarks": [] if benchmarks is None else benchmarks.to_json()["contrasts"],
+        "too_many_voids": too_many_voids((*games.contrasts, *asked)),
+    }
 
 
 def compare_evaluations(paths: Sequence[Path], *, measure: Measure = "success") -> dict[str, Any]:
@@ -107,33 +123,36 @@ def compare_evaluations(paths: Sequence[Path], *, measure: Measure = "success") 
     if len(files) < 2:
         raise UsageError("a comparison needs at least two evaluations")
     documents = [read_eval(path) for path in files]
-    first = documents[0]
-    for path, other in zip(files, documents, strict=True):
-        for name in first["games"].keys() & other["games"].keys():
-            one, two = first["games"][name]["opponents"], other["games"][name]["opponents"]
-            if one != two:
-                raise GiftError(f"`{name}` was played against {one} in {files[0]} and against {two} in {path}")
-        _check_protocol((str(files[0]), first["protocol"]), (str(path), other["protocol"]))
+    _check_evaluations(files, documents)
     labels = _file_labels(files, documents)
-    found = compare(
-        {
-            label: [run_scores(label, one["seed"], _samples(one["plays"]))]
-            for label, one in zip(labels, documents, strict=True)
-        },
-        measure=measure,
-    )
-    return found.to_json() | {
+    scores = {
+        label: [run_scores(label, one["seed"], _samples(one["plays"]))]
+        for label, one in zip(labels, documents, strict=True)
+    }
+    asked = {label: [asked_of_evaluation(path, one)] for label, path, one in zip(labels, files, documents, strict=True)}
+    protocols = [one["protocol"] for one in documents]
+    return _document(scores, compare_benchmarks(asked), measure) | {
         "source": "eval",
-        "protocol": first["protocol"],
-        "benchmarks": [],
+        "protocol": protocols[0] if all(protocols) else None,
         "controls": [],
         "arms": {
             label: [{"run": str(path), "seed": one["seed"], "run_id": ""}]
             for label, path, one in zip(labels, files, documents, strict=True)
         },
         "differences": {"subject": [f"{one['subject']['kind']} {one['subject']['source']}" for one in documents]},
-        "too_many_voids": too_many_voids(found),
     }
+
+
+def _check_evaluations(files: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse games that were played in different ways; a file without games has nothing to differ in."""
+    played = [(path, one) for path, one in zip(files, documents, strict=True) if one["protocol"]]
+    for path, other in played[1:]:
+        first, document = played[0]
+        for name in document["games"].keys() & other["games"].keys():
+            one, two = document["games"][name]["opponents"], other["games"][name]["opponents"]
+            if one != two:
+                raise GiftError(f"`{name}` was played against {one} in {first} and against {two} in {path}")
+        _check_protocol((str(first), document["protocol"]), (str(path), other["protocol"]))
 
 
 def _file_labels(files: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -144,16 +163,9 @@ def _file_labels(files: Sequence[Path], documents: Sequence[Mapping[str, Any]]) 
     return names if len(set(names)) == len(names) else [str(path) for path in files]
 
 
-def _benchmarks(arms: Arms, stage: str | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """Contrasts on benchmarks, which are asked after the last stage only, and the names of control arms."""
-    runs = {name: [(one.run, one.plan) for one in members] for name, members in arms.runs.items()}
-    controls = control_arms({name: [plan for _, plan in members] for name, members in runs.items()})
-    return (compare_benchmarks(runs) if stage is None else []), controls
-
-
-def too_many_voids(found: Comparison) -> list[str]:
-    """Games of which nothing can be said, because too many plays have no result."""
-    dropped = [one for one in found.contrasts if one.num_dropped > MAX_DROPPED * (one.num_pairs + one.num_dropped)]
+def too_many_voids(contrasts: Sequence[Contrast]) -> list[str]:
+    """Games and benchmarks of which nothing can be said, because too many plays or items have no result."""
+    dropped = [one for one in contrasts if one.num_dropped > MAX_DROPPED * (one.num_pairs + one.num_dropped)]
     return list(dict.fromkeys(one.game for one in dropped))
 
 
@@ -179,17 +191,18 @@ def make_arms(paths: Sequence[Path], stage: str | None = None) -> Arms:
 
 
 def arm_hash(plan: Plan) -> str:
-    """Digest of a plan without its runtime block and its seed."""
+    """Digest of a plan without its runtime block, its evaluation and its seed."""
     return digest(_ARM, arm_body(plan))
 
 
 def arm_body(plan: Plan) -> dict[str, Any]:
-    """What makes an arm: all of a plan that is no runtime, seed, or digest of both.
+    """What makes an arm: all of a plan that is no runtime, evaluation, seed, or digest of them.
 
-    The weights that the `tiny` preset begins with follow from the seed, which is left out.
+    How runs were evaluated is no method: where it differs in what matters, they are not compared at all. The weights
+    that the `tiny` preset begins with follow from the seed, which is left out.
     """
     body = to_json(plan)
-    for name in ("runtime", "seed", "spec_hash"):
+    for name in ("runtime", "evaluation", "seed", "spec_hash"):
         del body[name]
     if plan.model.tiny is not None:
         body["model"]["print"] = None
@@ -211,13 +224,15 @@ def _distinct(paths: Sequence[Path]) -> list[Path]:
 def _read(runs: Sequence[RunDirectory], stage: str | None) -> tuple[str, list[ComparedRun]]:
     plans = [run.plan for run in runs]
     if stage is None:
-        finals = [_final(run) for run in runs]
+        finals = [tested_checkpoint(run, FINAL) for run in runs]
         if all(one is not None for one in finals):
-            return "final", [
-                _renamed(ComparedRun(run, plan, one))
+            return FINAL, [
+                _renamed(ComparedRun(run, plan, one[1]))
                 for run, plan, one in zip(runs, plans, finals, strict=True)
                 if one is not None
             ]
+        if _have_only_benchmarks(runs):
+            return BENCHMARKS, [ComparedRun(run, plan, _NO_GAMES) for run, plan in zip(runs, plans, strict=True)]
     names = [stage or plan.stages[-1].name for plan in plans]
     found = [
         ComparedRun(run, plan, _after(run, plan, name)) for run, plan, name in zip(runs, plans, names, strict=True)
@@ -225,15 +240,10 @@ def _read(runs: Sequence[RunDirectory], stage: str | None) -> tuple[str, list[Co
     return " and ".join(f"{name}-after" for name in dict.fromkeys(names)), [_renamed(one) for one in found]
 
 
-def _final(run: RunDirectory) -> Mapping[str, Any] | None:
-    """The final test of the finished model, or of the last checkpoint that was tested."""
-    try:
-        tested = read_object(run.evaluation / "final.json")["checkpoints"]
-    except FileNotFoundError:
-        return None
-    except KeyError as error:
-        raise MachineError(f"{run.evaluation / 'final.json'} is not of this version: it has no {error}") from error
-    return tested["final"] if "final" in tested else tested[list(tested)[-1]]
+def _have_only_benchmarks(runs: Sequence[RunDirectory]) -> bool:
+    """All were asked benchmarks, and one of them played nothing at the end of its last stage."""
+    are_asked = all((run.evaluation / f"{BENCHMARKS}.json").is_file() for run in runs)
+    return are_asked and not all((run.evaluation / f"{run.plan.stages[-1].name}-after.json").is_file() for run in runs)
 
 
 def _after(run: RunDirectory, plan: Plan, stage: str) -> Mapping[str, Any]:

@@ -4,43 +4,111 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.files import read_object, safe_name
 from gift_dsl.errors import GiftError, MachineError
-from gift_dsl.evaluate.compare import RunScores, compare
+from gift_dsl.evaluate.compare import Comparison, RunScores, compare
 from gift_dsl.evaluate.scores import Round
 from gift_dsl.plan import Plan
 from gift_dsl.records import OutcomeName
 from gift_dsl.run.request import BENCHMARKS
+from gift_dsl.run.tested import tested_checkpoint
 
-_SCORES: Final = ("acc", "win_tie")
-"""Metrics that are shares of items; of those that a task has, the first."""
+_UNREAD: Final = "gift_v1"
+"""A second reading of the same answers, by the paper's parser: no scoring of its own in a comparison."""
+_GAMES: Final = ("game/", "chain/")
+"""Tasks that are played, not asked."""
 
 
-def compare_benchmarks(arms: Mapping[str, Sequence[tuple[RunDirectory, Plan]]]) -> list[dict[str, Any]]:
-    """Contrasts of each pair of arms on every benchmark that all runs were asked; none where one was asked nothing.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The benchmarks of one model: of the checkpoint of a run that counts, or of one evaluation.
 
-    They are corrected for their own number, apart from those of games.
+    Attributes:
+        place: where it was found.
+        name: of the run, or of the file.
+        seed: of the training.
+        protocols: by task, how it was asked.
+        folder: of the samples.
+        files: names of what was asked, as samples are called; None: all that lie there.
+    """
+
+    place: Path
+    name: str
+    seed: int
+    protocols: Mapping[str, Mapping[str, Any]]
+    folder: Path
+    files: tuple[str, ...] | None = None
+
+
+def asked_of_run(run: RunDirectory, plan: Plan) -> Asked | None:
+    """The benchmarks of a run; None where it was asked none.
+
+    Raises:
+        MachineError: what it wrote is damaged or of another version.
+    """
+    found = tested_checkpoint(run, BENCHMARKS)
+    if found is None:
+        return None
+    checkpoint, document = found
+    folder = run.evaluation / BENCHMARKS / safe_name(checkpoint)
+    return Asked(run.path, run.path.name, plan.seed, document["protocols"], folder)
+
+
+def asked_of_evaluation(path: Path, document: Mapping[str, Any]) -> Asked | None:
+    """The benchmarks of a `gift-eval/1` file, whose samples lie in the folder of its name; None where it has none.
+
+    The folder may hold samples of earlier evaluations, of benchmarks that this one was not asked: they are left out.
+
+    Raises:
+        MachineError: the folder is not beside the file.
+    """
+    protocols = {task: how for task, how in document["protocols"].items() if not task.startswith(_GAMES)}
+    if not protocols:
+        return None
+    folder = path.with_suffix("") / BENCHMARKS
+    names = [one.stem.removeprefix("samples_") for one in sorted(folder.glob("samples_*.jsonl"))]
+    files = tuple(name for name in names if _tasks(folder / f"{name}.json") & protocols.keys())
+    return Asked(path, path.stem, document["seed"], protocols, folder, files)
+
+
+def _tasks(path: Path) -> set[str]:
+    """Of one benchmark's result; none where it was not finished."""
+    try:
+        return set(read_object(path).get("results", ()))
+    except FileNotFoundError:
+        return set()
+
+
+def compare_benchmarks(arms: Mapping[str, Sequence[Asked | None]]) -> Comparison | None:
+    """Contrasts of each pair of arms on every benchmark that all were asked; None where they have none in common.
+
+    They are corrected for their own number, apart from those of games. A task with one metric and one filter is called
+    `benchmark/NAME`, each of several `benchmark/NAME/METRIC,FILTER`. Metrics that are no numbers from 0 to 1 for each
+    item are not compared.
 
     Raises:
         GiftError: a benchmark was asked in different ways.
-        MachineError: samples of a run are missing or damaged.
+        MachineError: samples are missing or damaged.
     """
-    everybody = [run for runs in arms.values() for run, _ in runs]
-    documents = {run.path: found for run in everybody if (found := _document(run)) is not None}
-    if len(documents) < len(everybody):
-        return []
-    _check_protocols({path: document for path, (_, document) in documents.items()})
+    everybody = [one for members in arms.values() for one in members]
+    asked = [one for one in everybody if one is not None]
+    if len(asked) < len(everybody):
+        return None
+    _check_protocols({one.place: one.protocols for one in asked})
     scores = {
-        name: [RunScores(run.path.name, plan.seed, _items(run, documents[run.path][0])) for run, plan in runs]
-        for name, runs in arms.items()
+        name: [RunScores(one.name, one.seed, _items(one)) for one in members if one is not None]
+        for name, members in arms.items()
     }
-    asked = [set(one.games) for runs in scores.values() for one in runs]
-    return compare(scores, measure="score").to_json()["contrasts"] if set.intersection(*asked) else []
+    common = set.intersection(*(set(one.games) for members in scores.values() for one in members))
+    return compare(scores, measure="score") if common else None
 
 
 def control_arms(arms: Mapping[str, Sequence[Plan]]) -> list[str]:
@@ -52,21 +120,11 @@ def control_arms(arms: Mapping[str, Sequence[Plan]]) -> list[str]:
     ]
 
 
-def _document(run: RunDirectory) -> tuple[str, Mapping[str, Any]] | None:
-    """The checkpoint that counts (the finished model, or the last one that was tested) and what was found of it."""
-    try:
-        found = read_object(run.evaluation / f"{BENCHMARKS}.json")["checkpoints"]
-    except FileNotFoundError:
-        return None
-    name = "final" if "final" in found else list(found)[-1]
-    return name, found[name]
-
-
-def _check_protocols(documents: Mapping[Path, Mapping[str, Any]]) -> None:
-    (first, mine), *others = documents.items()
+def _check_protocols(protocols: Mapping[Path, Mapping[str, Mapping[str, Any]]]) -> None:
+    (first, mine), *others = protocols.items()
     for path, theirs in others:
-        for task in mine["protocols"].keys() & theirs["protocols"].keys():
-            one, other = mine["protocols"][task], theirs["protocols"][task]
+        for task in mine.keys() & theirs.keys():
+            one, other = mine[task], theirs[task]
             for key in sorted(one.keys() | other.keys()):
                 if one.get(key) != other.get(key):
                     raise GiftError(
@@ -75,31 +133,54 @@ def _check_protocols(documents: Mapping[Path, Mapping[str, Any]]) -> None:
                     )
 
 
-def _items(run: RunDirectory, checkpoint: str) -> dict[str, list[Round]]:
-    """By benchmark, every item in our scoring; in commands and tables it is called `benchmark/NAME`."""
-    folder = run.evaluation / BENCHMARKS / safe_name(checkpoint)
-    found = {
-        f"benchmark/{path.stem.removeprefix('samples_')}": list(_rounds(path))
-        for path in sorted(folder.glob("samples_*.jsonl"))
-    }
-    if not found:
-        raise MachineError(f"the samples of the benchmarks are missing: there are none in {folder}")
+def _items(asked: Asked) -> dict[str, list[Round]]:
+    """By benchmark and scoring, every item."""
+    paths = [
+        path
+        for path in sorted(asked.folder.glob("samples_*.jsonl"))
+        if asked.files is None or path.stem.removeprefix("samples_") in asked.files
+    ]
+    if not paths:
+        raise MachineError(f"the samples of the benchmarks are missing: there are none in {asked.folder}")
+    found: dict[str, list[Round]] = {}
+    for path in paths:
+        name, scorings = f"benchmark/{path.stem.removeprefix('samples_')}", _scorings(path)
+        for scoring, rows in scorings.items():
+            if all(value is None or 0 <= value <= 1 for _, value in rows):
+                found[name if len(scorings) == 1 else f"{name}/{scoring}"] = list(_rounds(rows))
     return found
 
 
-def _rounds(path: Path) -> Iterator[Round]:
-    number = 0
+def _scorings(path: Path) -> dict[str, list[tuple[str, float | None]]]:
+    """Of a file of samples by `METRIC,FILTER`: instance and value of each item, None where it has no answer.
+
+    A value that is no number is not a number (`nan`): of a text's perplexity, which is a pair.
+
+    Raises:
+        MachineError: a line is damaged.
+    """
+    found: defaultdict[str, list[tuple[str, float | None]]] = defaultdict(list)
     for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):
         try:
             row = json.loads(line)
-            metric = next((name for name in _SCORES if name in row["metrics"]), None)
-            if row["filter"] == "gift_v1" or metric is None:
+            if row["filter"] == _UNREAD:
                 continue
-            value, instance = row[metric], f"{row['task']}/{row['doc_hash']}"
+            for metric in row["metrics"]:
+                found[f"{metric},{row['filter']}"].append((f"{row['task']}/{row['doc_hash']}", _value(row[metric])))
         except (KeyError, TypeError, ValueError) as error:
             raise MachineError(f"{path} is damaged: {error}") from error
-        yield Round(number, instance, 0, "", _outcome(value), None if value is None else float(value))
-        number += 1
+    return found
+
+
+def _value(value: object) -> float | None:
+    if value is None:
+        return None
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _rounds(rows: Sequence[tuple[str, float | None]]) -> Iterator[Round]:
+    for number, (instance, value) in enumerate(rows):
+        yield Round(number, instance, 0, "", _outcome(value), value)
 
 
 def _outcome(value: float | None) -> OutcomeName:

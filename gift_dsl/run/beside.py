@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
-from gift_dsl.artifacts.files import read_object
 from gift_dsl.errors import MachineError
 from gift_dsl.evaluate.paper import PROTOCOLS, Beside, Measured, beside, lookup, scores_of
 from gift_dsl.plan import GamePlan, Plan
 from gift_dsl.run.evaluate import read_eval
+from gift_dsl.run.tested import tested_checkpoint
 
 BESIDE_SCHEMA: Final = "gift-beside/1"
 _OF_SAMPLING: Final = ("temperature", "max_tokens", "history")
@@ -130,11 +130,8 @@ def _with_models(one: Measured, models: Mapping[str, str]) -> Measured:
 
 def _checkpoint(run: RunDirectory, name: str) -> Mapping[str, Any]:
     """What a final evaluation found of the finished model, or of the last checkpoint; empty where there is none."""
-    try:
-        found = read_object(run.evaluation / f"{name}.json")["checkpoints"]
-    except FileNotFoundError:
-        return {}
-    return found["final"] if "final" in found else found[list(found)[-1]]
+    found = tested_checkpoint(run, name)
+    return {} if found is None else found[1]
 
 
 def paper_column(game: GamePlan) -> str | None:

@@ -96,7 +96,7 @@ def answered(path, name, values, **protocol):
     )
     (folder / f"samples_{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = {"results": {}, "groups": {}, "intervals": {}, "protocols": {name: {"max_tokens": 600, **protocol}}}
-    document = {"checkpoints": {"final": found}, "subjects": {}}
+    document = {"schema": "gift-final-benchmarks/1", "checkpoints": {"final": found}, "subjects": {}}
     (path / "eval" / "benchmarks.json").write_text(json.dumps(document))
 
 

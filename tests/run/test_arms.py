@@ -41,6 +41,14 @@ def test_where_a_run_was_made_makes_no_arm(tmp_path):
     assert arm_hash(plan_of(tmp_path)) == arm_hash(plan_of(tmp_path, "output.dir=elsewhere", "resources.threads=2"))
 
 
+def test_how_a_run_is_evaluated_makes_no_arm(tmp_path):
+    more = "evaluation.probe.every=3"
+    assert plan_of(tmp_path).evaluation != plan_of(tmp_path, more).evaluation
+    assert arm_hash(plan_of(tmp_path)) == arm_hash(plan_of(tmp_path, more))
+    with pytest.raises(UsageError, match="nothing but their seed"):
+        api.compare([*arm(tmp_path, (1,), 0.5), *arm(tmp_path, (2,), 0.5, more)])
+
+
 def test_arms_are_named_after_what_they_differ_in(tmp_path):
     document = api.compare([*arm(tmp_path, (1,), 0.2), *arm(tmp_path, (1,), 0.8, SHUFFLED)])
     assert list(document["arms"]) == ["order=fixed", "order=shuffled"]
@@ -183,6 +191,20 @@ def test_a_run_of_another_version_is_named(tmp_path, schema, said):
         api.compare(paths)
 
 
+@pytest.mark.parametrize("name", ["final", "benchmarks"])
+def test_a_result_of_another_version_is_refused(tmp_path, name):
+    paths = two(tmp_path)
+    for path in paths:
+        answered(path, "mmlu", [1.0] * 9)
+    place = paths[1] / "eval" / f"{name}.json"
+    document = json.loads(place.read_text())
+    old = document["schema"].replace("/1", "/0")
+    place.write_text(json.dumps({**document, "schema": old}))
+    for ask in (lambda: api.compare(paths), lambda: api.compare_with_paper(paths[1:], "table2/F+I1/nested")):
+        with pytest.raises(MachineError, match=f"{name}.json is not of this version: its schema is '{old}'"):
+            ask()
+
+
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(MachineError, match="is not a run"):
         api.compare([*arm(tmp_path, (1,), 0.1), tmp_path])
@@ -262,6 +284,116 @@ def test_a_control_arm_is_named_and_its_want_is_said(tmp_path):
         assert said in to_markdown(table)
 
 
+def rows_of(values, task="lm", metrics=("exact_match",), kind="strict-match"):
+    """Samples as lm-eval's tasks have them."""
+    return [
+        {"task": task, "doc_hash": f"h{index}", "filter": kind, "metrics": metrics, **dict.fromkeys(metrics, value)}
+        for index, value in enumerate(values)
+    ]
+
+
+def samples_of(path, name, rows):
+    (path / f"samples_{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_task_is_compared_by_every_metric_and_filter_that_its_samples_hold(tmp_path):
+    paths = two(tmp_path)
+    for path, value in zip(paths, (0.0, 1.0), strict=True):
+        answered(path, "mmlu", [1.0] * 20)
+        folder = path / "eval" / "benchmarks" / "final"
+        samples_of(folder, "one", rows_of([value] * 20))
+        strict, loose = rows_of([0.0] * 20), rows_of([value] * 20, kind="flexible-extract")
+        samples_of(folder, "two", [*strict, *loose])
+        samples_of(folder, "perplexity", rows_of([(-9.5, 3)] * 20, metrics=("word_perplexity", "acc")))
+    found = {one["game"]: one["means"] for one in api.compare(paths)["benchmarks"]}
+    assert found == {
+        "benchmark/mmlu": [1.0, 1.0],
+        "benchmark/one": [0.0, 1.0],
+        "benchmark/two/exact_match,strict-match": [0.0, 0.0],
+        "benchmark/two/exact_match,flexible-extract": [0.0, 1.0],
+    }
+
+
+def test_too_many_items_without_an_answer_forbid_a_verdict(tmp_path):
+    paths = two(tmp_path)
+    answered(paths[0], "mmlu", [None] * 3 + [0.0] * 37)
+    answered(paths[1], "mmlu", [1.0] * 40)
+    document = api.compare(paths)
+    assert document["too_many_voids"] == ["benchmark/mmlu"]
+    assert document["benchmarks"][0]["verdict"] == "refused"
+
+
+def test_runs_may_have_been_asked_benchmarks_and_played_nothing(tmp_path):
+    paths = [make_run(tmp_path).path, make_run(tmp_path, SHUFFLED).path]
+    for path, value in zip(paths, (0.0, 1.0), strict=True):
+        answered(path, "mmlu", [value] * 40)
+    document = api.compare(paths)
+    assert (document["source"], document["protocol"], document["contrasts"]) == ("benchmarks", None, [])
+    assert [one["verdict"] for one in document["benchmarks"]] == ["higher"]
+    (table,) = comparison_tables(document)
+    assert "benchmark/mmlu" in to_markdown(table)
+
+
+# ── evaluations outside of runs ──
+
+
+def evaluation(folder, name, answers, played=None):
+    """What `gift eval` leaves, as far as a comparison reads it: values by benchmark, and a rate of a game."""
+    games = {"schema": "", "protocol": None, "games": {}, "chains": {}, "plays": []}
+    if played is not None:
+        games = result_of({"arithmetic": rounds_of(played, name)})
+    document = {**games, "schema": "gift-eval/1", "seed": 1, "subject": {"name": name, "kind": "model", "source": name}}
+    document["protocols"] = {f"lm_eval/{key}": {"seed": 1} for key in answers}
+    if played is not None:
+        document["protocols"]["game/arithmetic"] = {"kind": "game"}
+    samples = folder / name / "benchmarks"
+    samples.mkdir(parents=True)
+    for key, values in answers.items():
+        samples_of(samples, f"lm_eval_{key}", rows_of(values, key))
+        (samples / f"lm_eval_{key}.json").write_text(json.dumps({"results": {f"lm_eval/{key}": {}}}))
+    (folder / f"{name}.json").write_text(json.dumps(document))
+    return folder / f"{name}.json"
+
+
+def test_evaluations_are_compared_on_their_benchmarks_too(tmp_path):
+    paths = [evaluation(tmp_path, name, {"gsm8k": [rate] * 40}, 0.5) for name, rate in (("a", 0.0), ("b", 1.0))]
+    document = api.compare(paths)
+    assert [one["game"] for one in document["contrasts"]] == ["arithmetic"]
+    (contrast,) = document["benchmarks"]
+    assert (contrast["game"], contrast["arms"]) == ("benchmark/lm_eval_gsm8k", ["a", "b"])
+    assert (contrast["means"], contrast["verdict"]) == ([0.0, 1.0], "higher")
+
+
+def test_evaluations_need_no_game_in_common_where_they_share_a_benchmark(tmp_path):
+    paths = [evaluation(tmp_path, "a", {"gsm8k": [0.0] * 40}), evaluation(tmp_path, "b", {"gsm8k": [1.0] * 40}, 0.5)]
+    document = api.compare(paths)
+    assert (document["contrasts"], document["protocol"]) == ([], None)
+    assert [one["verdict"] for one in document["benchmarks"]] == ["higher"]
+    (table,) = comparison_tables(document)
+    assert "benchmark/lm_eval_gsm8k" in to_markdown(table)
+
+
+def test_samples_of_an_earlier_evaluation_of_that_name_are_not_compared(tmp_path):
+    paths = [evaluation(tmp_path, name, {"gsm8k": [1.0] * 9, "old": [1.0] * 9}) for name in "ab"]
+    for path in paths:
+        document = json.loads(path.read_text())
+        del document["protocols"]["lm_eval/old"]
+        path.write_text(json.dumps(document))
+    assert [one["game"] for one in api.compare(paths)["benchmarks"]] == ["benchmark/lm_eval_gsm8k"]
+
+
+def test_evaluations_without_their_samples_are_refused(tmp_path):
+    paths = [evaluation(tmp_path, name, {"gsm8k": [1.0] * 9}) for name in "ab"]
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(MachineError, match="the samples of the benchmarks are missing"):
+        api.compare([paths[0], paths[1].rename(tmp_path / "elsewhere" / "b.json")])
+
+
+def test_evaluations_with_nothing_in_common_are_refused(tmp_path):
+    with pytest.raises(GiftError, match="no game in common"):
+        api.compare([evaluation(tmp_path, "a", {"x": [1.0]}), evaluation(tmp_path, "b", {"y": [1.0]})])
+
+
 # ── the paper ──
 
 
@@ -279,7 +411,11 @@ def test_a_run_stands_beside_a_row_of_the_paper(tmp_path):
 def benchmarks(**scores):
     found = {name: {"acc,none": score} for name, score in scores.items()}
     ends = {name: {"acc,none": [0.2, 0.3]} for name in scores}
-    return {"checkpoints": {"final": {"results": found, "groups": {}, "intervals": ends}}, "subjects": {}}
+    return {
+        "schema": "gift-final-benchmarks/1",
+        "checkpoints": {"final": {"results": found, "groups": {}, "intervals": ends}},
+        "subjects": {},
+    }
 
 
 def test_a_printed_average_that_does_not_follow_is_said(tmp_path):
