@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 _TASK_SCHEMA: Final = "gift-benchmark/1"
 _OF_GRADING: Final = ("scorings", "judge", "order", "references", "limit", "split")
 """Parts of a protocol that no answer depends on."""
+_CONVERSATION: Final = (
+    Message("system", "Be brief."),
+    Message("user", "Hello."),
+    Message("assistant", "Hi."),
+    Message("user", "Go on."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ class _Job:
         return _digest(self.asked, protocol, self.request, self.subject)
 
     def read_finished(self) -> dict[str, Any] | None:
-        """The result of an earlier evaluation of the same thing."""
+        """The result of an earlier evaluation of the same thing, if nothing in it stayed without an answer."""
         if self.request.output is None:
             return None
         path = self.request.output / f"{self.key}.json"
@@ -201,8 +207,8 @@ class _Job:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        same = isinstance(found, dict) and cast("dict[str, Any]", found).get("digest") == self.digest
-        return cast("dict[str, Any]", found) if same else None
+        known = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        return known if known.get("digest") == self.digest and not known.get("unanswered") else None
 
     async def run(self, on_progress: OnProgress) -> dict[str, Any]:
         """Ask, grade, and write."""
@@ -236,7 +242,8 @@ class _Job:
         else:
             task = self.own.task(self.request, on_progress)
             found = await run.in_thread(lambda: harness.run_own(task, run))
-        result = {"schema": _TASK_SCHEMA, "digest": self.digest, "key": self.key, **self._summarise(found)}
+        about = {"schema": _TASK_SCHEMA, "digest": self.digest, "key": self.key}
+        result = {**about, "unanswered": _unanswered(found["samples"]), **self._summarise(found)}
         if self.request.output is not None and share.rank == 0:
             write_samples(self.request.output / f"samples_{self.key}.jsonl", found["samples"])
             write_json(self.request.output / f"{self.key}.json", result)
@@ -249,6 +256,18 @@ class _Job:
             rate = judged_consistency([row["filtered_resps"][0] for row in rows])
             more = {self.key: {"judge": self.own.judge.name, "consistency": rate}}
         return summarise(found, self.protocol, self.rename) | {"more": more}
+
+
+def _unanswered(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
+    """Items that had no answer, or no verdict on it: they are asked again when the evaluation is."""
+    return len({(task, row["doc_id"]) for task, rows in samples.items() for row in rows if _is_void(row)})
+
+
+def _is_void(row: Mapping[str, Any]) -> bool:
+    graded = row["filtered_resps"][0] if row["filtered_resps"] else None
+    outcome = cast("Mapping[str, Any]", graded).get("outcome") if isinstance(graded, Mapping) else None
+    faults = (getattr(getattr(text, "answer", None), "fault", None) for texts in row["resps"] for text in texts)
+    return outcome in ("void", "unjudged") or any(fault is not None for fault in faults)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -351,6 +370,9 @@ def _builtin_job(benchmark: JsonMap, request: BenchmarksRequest, subject: Subjec
         "seed": request.seed,
         "limit": benchmark.get("limit"),
         "data": "hub" if data_dir is None else "local",
+        "items": harness.fingerprint_rows(loaded),
+        "template_hash": digest("gift-lm-eval-prompts/1", harness.wording_of(loaded)),
+        **harness.sampling_of(loaded),
     }
     shots = benchmark.get("num_fewshot")
     ending = "" if shots is None else f"@{shots}"
@@ -364,7 +386,13 @@ def _rename(ending: str, name: str) -> str:
 
 
 def _digest(key: str, protocol: Mapping[str, Any], request: BenchmarksRequest, subject: Subject) -> str:
-    return digest(_TASK_SCHEMA, {"key": key, "of": [subject.name, request.subject_id], "protocol": dict(protocol)})
+    who = [subject.name, request.subject_id, chat_hash(subject.policy) if isinstance(subject, PolicySubject) else None]
+    return digest(_TASK_SCHEMA, {"key": key, "of": who, "protocol": dict(protocol)})
+
+
+def chat_hash(policy: TokenPolicy) -> str:
+    """Digest of what a model's chat template makes of a conversation, with what it is told of thinking."""
+    return digest("gift-chat-template/1", list(policy.codec.render(_CONVERSATION, open_turn=True)))
 
 
 def _data_dir(benchmark: JsonMap, request: BenchmarksRequest) -> Path | None:

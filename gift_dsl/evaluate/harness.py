@@ -9,6 +9,7 @@ subject lives in.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import random
@@ -50,6 +51,11 @@ _MAX_TOKENS: Final = 256
 """lm-eval's, where a task does not say."""
 _LIMIT_KEYS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _PASSES: Final = 3
+_WORDING: Final = (
+    "description", "doc_to_text", "doc_to_target", "doc_to_choice", "target_delimiter", "fewshot_delimiter",
+    "gen_prefix", "use_prompt",
+)  # fmt: skip
+"""Parts of a task of lm-eval that words come from."""
 
 Row = Mapping[str, Any]
 Graded = Mapping[str, Any]
@@ -216,6 +222,45 @@ def shots_of(loaded: Any) -> int | list[int]:
     """Examples in the prompts of tasks: one number, or all that occur."""
     shots = sorted({task.get_config("num_fewshot") or 0 for task in loaded["tasks"].values()})
     return shots[0] if len(shots) == 1 else shots
+
+
+def fingerprint_rows(loaded: Any) -> str:
+    """sha256 of the rows that tasks ask and take examples from, as they were loaded, wherever they came from."""
+    found = hashlib.sha256()
+    for name, task in sorted(loaded["tasks"].items()):
+        for place, rows in _rows_asked(task):
+            found.update(f"{name}\0{place}\n".encode())
+            for row in rows:
+                found.update(json.dumps(row, sort_keys=True, default=str).encode() + b"\n")
+    return found.hexdigest()
+
+
+def _rows_asked(task: Any) -> Iterator[tuple[str, Any]]:
+    """Before a task changes them, which some do by chance."""
+    config, dataset = task.config, task.dataset or {}
+    rows = dataset.get(config.test_split or config.validation_split)
+    yield "asked", task.eval_docs if rows is None else rows
+    given = (config.fewshot_split, config.training_split, config.validation_split, config.test_split)
+    examples = next((split for split in given if split is not None), None)
+    if config.num_fewshot and examples in dataset:
+        yield "examples", dataset[examples]
+
+
+def wording_of(loaded: Any) -> dict[str, Any]:
+    """By task, how a row becomes a prompt and its answers: templates, and the source of functions."""
+    configs = {name: task.config.to_dict() for name, task in sorted(loaded["tasks"].items())}
+    return {name: {key: str(one[key]) for key in _WORDING if key in one} for name, one in configs.items()}
+
+
+def sampling_of(loaded: Any) -> dict[str, Any]:
+    """Most tokens and temperature of generated answers: one value, or all that occur; nothing where none are."""
+    kinds = [task.config for task in loaded["tasks"].values() if task.OUTPUT_TYPE == "generate_until"]
+    asked = [_question((), ("", one.generation_kwargs or {})) for one in kinds]
+    found = {
+        "max_tokens": sorted({one.max_tokens for one in asked}),
+        "temperature": sorted({one.temperature for one in asked}),
+    }
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
 
 
 def load_builtin(

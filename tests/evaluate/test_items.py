@@ -8,9 +8,12 @@ import shutil
 import pytest
 
 from gift_dsl.errors import MachineError
+from gift_dsl.evaluate.benchmarks import BenchmarksRequest
 from gift_dsl.evaluate.items import SOURCES, find_items, load_items, read_split
-from tests.evaluate.test_benchmarks import NAMES, evaluate, request
-from tests.evaluate.words import Saying, solve, write_rows
+from gift_dsl.evaluate.judge import Said
+from gift_dsl.seat import PlayerFault
+from tests.evaluate.test_benchmarks import NAMES, Always, evaluate, request
+from tests.evaluate.words import Saying, make_engine, solve, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +72,143 @@ def test_the_split_or_the_file_stands_beside_the_score(rows):
     result = evaluate(Saying(solve), request(rows, benchmarks=asked))
     assert result.protocols["mmlu"]["split"] == "test"
     assert result.protocols["social_iqa"]["split"] == "validation.jsonl"
+
+
+def write_questions(folder, question="Which bone is number {}?", first=0):
+    """Rows of `mmlu_anatomy`, and of its examples."""
+    for split in ("test", "dev"):
+        path = folder / "anatomy" / f"{split}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        rows = [
+            {"question": question.format(n), "choices": ["one", "two", "three", "four"], "answer": (n + first) % 4}
+            for n in range(3)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_other_rows_of_a_task_of_lm_eval_are_asked_and_the_same_are_not(tmp_path):
+    def ask(shots):
+        benchmark = {"type": "lm_eval", "task": "mmlu_anatomy", "data_dir": str(tmp_path), "num_fewshot": shots}
+        heard = []
+        asked = BenchmarksRequest((benchmark,), seed=1, output=tmp_path / "out")
+        result = evaluate(engine, asked, heard.append)
+        return result.protocols[f"lm_eval/mmlu_anatomy@{shots}"], any(one.step == "answers" for one in heard)
+
+    engine = make_engine()
+    write_questions(tmp_path)
+    first, _ = ask(0)
+    assert ask(0) == (first, False)
+    write_questions(tmp_path, first=1)
+    other, was_asked = ask(0)
+    assert was_asked
+    assert first["items"] != other["items"]
+    assert {**first, "items": None} == {**other, "items": None}
+    before, _ = ask(1)
+    path = tmp_path / "anatomy" / "dev.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    after, was_asked = ask(1)
+    assert was_asked
+    assert before["items"] != after["items"]
+    assert ask(0) == (other, False), "no example is shown"
+
+
+def test_tokens_temperature_and_wording_stand_beside_a_generative_task_of_lm_eval(tmp_path):
+    row = {"question": "What is 2 + 1?", "answer": "2 + 1 = 3\n#### 3"}
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+
+    def protocol(task):
+        benchmark = {"type": "lm_eval", "task": task, "data_dir": str(tmp_path), "num_fewshot": 1}
+        asked = BenchmarksRequest((benchmark,), seed=1)
+        return evaluate(Saying(lambda text: "#### 3"), asked).protocols[f"lm_eval/{task}@1"]
+
+    first, other = protocol("gsm8k"), protocol("gsm8k_cot_zeroshot")
+    assert (first["max_tokens"], first["temperature"], first["shots"]) == (256, 0.0, 1)
+    assert first["template_hash"] != other["template_hash"]
+
+
+class Failing:
+    """A chat that knows the answers, and gives none to those that say a word."""
+
+    name, waits = "failing", True
+
+    def __init__(self):
+        self.word, self.asked = None, []
+
+    async def act(self, turn, rng):
+        said = turn.messages[-1].content
+        self.asked.append(said)
+        if self.word is not None and self.word in said:
+            raise PlayerFault(self.name, "no answer")
+        return solve(said)
+
+
+def test_the_same_command_asks_only_what_stayed_without_an_answer(rows, tmp_path):
+    asked, player = request(rows, ("mmlu",), output=tmp_path), Failing()
+    player.word = "2 + 1"
+    first = evaluate(player, asked)
+    assert first.counts["mmlu"]["none"]["void"] == 1
+    assert first.results["mmlu"]["acc,none"] == 1.0
+    player.asked.clear()
+    player.word = None
+    again = evaluate(player, asked)
+    assert [("2 + 1" in said) for said in player.asked] == [True]
+    assert again.counts["mmlu"]["none"] == {"correct": 9, "truncated": 0}
+    player.asked.clear()
+    assert evaluate(player, asked).counts == again.counts
+    assert player.asked == []
+
+
+def test_a_task_of_lm_eval_asks_only_what_stayed_without_an_answer(tmp_path):
+    for split in ("train", "test"):
+        lines = [json.dumps({"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"}) for n in (1, 2, 3)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    benchmark = {"type": "lm_eval", "task": "gsm8k", "data_dir": str(tmp_path), "num_fewshot": 0}
+    asked, player = BenchmarksRequest((benchmark,), seed=1, output=tmp_path / "out"), Failing()
+    player.word = "2 + 1"
+    evaluate(player, asked)
+    player.asked.clear()
+    player.word = None
+    evaluate(player, asked)
+    assert [("2 + 1" in said) for said in player.asked] == [True]
+    player.asked.clear()
+    evaluate(player, asked)
+    assert player.asked == []
+
+
+class Undecided(Always):
+    """A judge that has no verdict on one word."""
+
+    word = "word7"
+
+    async def compare(self, concepts, first, second, key):
+        said = await super().compare(concepts, first, second, key)
+        return Said("hm", None) if self.word is not None and self.word in first + second else said
+
+
+def test_the_same_command_judges_what_stayed_without_a_verdict_and_asks_the_model_nothing(tmp_path):
+    lines = [json.dumps({"concept_set": f"word{n}_N", "scene": [f"A word{n}."]}) for n in range(10)]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n")
+    benchmark, judge = {"type": "commongen", "data_dir": str(tmp_path), "judge": "j"}, Undecided("tie")
+    asked, policy = BenchmarksRequest((benchmark,), seed=1, output=tmp_path / "out", judges={"j": judge}), Saying(solve)
+    assert evaluate(policy, asked).counts["commongen"]["none"]["unjudged"] == 1
+    judge.word = None
+    policy.asked.clear()
+    assert evaluate(policy, asked).results["commongen"]["win_tie,none"] == 1.0
+    assert evaluate(policy, asked).counts["commongen"]["none"] == {"tie": 10, "truncated": 0}
+    assert policy.asked == []
+
+
+def test_another_chat_template_is_another_evaluation(rows, tmp_path):
+    asked, policy = request(rows, ("mmlu",), output=tmp_path), Saying(solve)
+    evaluate(policy, asked)
+    policy.asked.clear()
+    evaluate(policy, asked)
+    assert policy.asked == []
+    render = policy.codec.render
+    policy.codec.render = lambda messages, *, open_turn: (
+        *policy.codec.encode("Hear:"),
+        *render(messages, open_turn=open_turn),
+    )
+    evaluate(policy, asked)
+    assert len(policy.asked) == 9
