@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from gift_dsl.stats import wilson
+from gift_dsl.stats import clustered_mean, wilson
 
 SCHEMA: Final = "gift-benchmarks/1"
 AVERAGED: Final[Mapping[str, str]] = {"mmlu": "acc", "mmlu_pro": "acc", "commongen": "win_tie", "social_iqa": "acc"}
 """What the paper's Avg is the mean of, with equal weights, and the score of each."""
 
-_Z95: Final = 1.959963984540054
+_MISSING: Final = ("void", "unjudged")
+"""Outcomes of items without a score."""
+_BESIDE: Final = ("truncated", "prompt_cut")
+"""What is counted beside the outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,10 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def interval_of(known: Sequence[float], num_void: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a mean in [0, 1]: Wilson's where all values are 0 or 1, else the normal one.
+    """The 95 % interval of a mean in [0, 1]: Wilson's, of values besides 0 and 1 at their effective number.
+
+    The latter is that of games, each item a cluster of its own (`stats.clustered_mean`): values that are all alike have
+    the interval of a rate, and not one of width 0.
 
     Unanswered items are counted as wrong for the lower end and as right for the upper one.
     """
@@ -156,8 +162,7 @@ def interval_of(known: Sequence[float], num_void: int = 0) -> tuple[float, float
 def _interval(values: Sequence[float]) -> tuple[float, float]:
     if all(value in (0.0, 1.0) for value in values):
         return wilson(int(sum(values)), len(values))
-    mean, half = math.fsum(values) / len(values), _Z95 * standard_error(values)
-    return max(0.0, mean - half), min(1.0, mean + half)
+    return clustered_mean([(value,) for value in values])
 
 
 def _numbers(values: Sequence[Any]) -> list[float] | None:
@@ -190,8 +195,8 @@ def combine(subject: str, finished: Sequence[Mapping[str, Any]], duration_s: flo
     def merged(name: str) -> dict[str, Any]:
         return {key: value for one in finished for key, value in one[name].items()}
 
-    results, groups, intervals = merged("results"), merged("groups"), merged("intervals")
-    average, ends = average_of(results)
+    results, groups, intervals, counts = (merged(name) for name in ("results", "groups", "intervals", "counts"))
+    average, ends = average_of(results, intervals, counts)
     if average:
         groups["avg"], intervals["avg"] = average, ends
     return BenchmarksResult(
@@ -199,7 +204,7 @@ def combine(subject: str, finished: Sequence[Mapping[str, Any]], duration_s: flo
         results=results,
         groups=groups,
         n_samples=merged("n-samples"),
-        counts=merged("counts"),
+        counts=counts,
         intervals=intervals,
         protocols=merged("protocols"),
         more=merged("more"),
@@ -211,7 +216,11 @@ def combine(subject: str, finished: Sequence[Mapping[str, Any]], duration_s: flo
     )
 
 
-def average_of(results: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def average_of(
+    results: Mapping[str, Mapping[str, Any]],
+    intervals: Mapping[str, Mapping[str, Sequence[float]]],
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """The paper's Avg and its 95 % interval by scoring: the mean of four scores, each of the same weight.
 
     Both are empty where one of the four is missing or unanswered: a mean of three is another number.
@@ -226,8 +235,37 @@ def average_of(results: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any]
         errors = [results[name][f"{metric}_stderr,{scoring}"] for name, metric in AVERAGED.items()]
         mean, error = math.fsum(values) / len(AVERAGED), math.hypot(*errors) / len(AVERAGED)
         average |= {"alias": "avg", f"avg,{scoring}": mean, f"avg_stderr,{scoring}": error}
-        ends[f"avg,{scoring}"] = [max(0.0, mean - _Z95 * error), min(1.0, mean + _Z95 * error)]
+        shares = [_missing_share(counts.get(name, {}).get(scoring, {})) for name in columns]
+        parts = [intervals[name][column] for name, column in columns.items()]
+        ends[f"avg,{scoring}"] = list(_interval_of_mean(values, shares, parts))
     return average, ends
+
+
+def _interval_of_mean(
+    values: Sequence[float], missing: Sequence[float], ends: Sequence[Sequence[float]]
+) -> tuple[float, float]:
+    """The interval of a mean of independent scores, from their own (MOVER, Zou and Donner 2008, Stat. Med. 27).
+
+    The distances of the ends from the scores are added as squares, on each side by itself, so that neither a score of 0
+    or 1 nor one that all items share makes a point of it. What is unanswered is wrong, or right, in all parts at once:
+    it moves the mean before chance is added.
+
+    Args:
+        values: the scores of what was answered.
+        missing: share of the items of each that has no score.
+        ends: of their intervals, which hold both bounds of what is missing.
+    """
+    lows = [value * (1 - share) for value, share in zip(values, missing, strict=True)]
+    highs = [low + share for low, share in zip(lows, missing, strict=True)]
+    down = math.hypot(*(low - pair[0] for low, pair in zip(lows, ends, strict=True)))
+    up = math.hypot(*(pair[1] - high for high, pair in zip(highs, ends, strict=True)))
+    return max(0.0, (math.fsum(lows) - down) / len(values)), min(1.0, (math.fsum(highs) + up) / len(values))
+
+
+def _missing_share(counts: Mapping[str, int]) -> float:
+    """Of items by outcome."""
+    total = sum(number for outcome, number in counts.items() if outcome not in _BESIDE)
+    return sum(counts.get(outcome, 0) for outcome in _MISSING) / total if total else 0.0
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any value of lm-eval's

@@ -21,6 +21,12 @@ _ESCAPES: Final[Mapping[str, str]] = {
 _UNICODE: Final[Mapping[str, str]] = {"–": "--", "—": "---", "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$"}
 _SHOWN: Final = ("kind", "shots", "chat_template", "thinking", "temperature", "max_tokens", "judge", "order", "limit")
 
+_MISSING: Final = ("void", "unjudged")
+"""Outcomes without a score: no answer of who is measured, no verdict of the judge."""
+_RIGHT: Final[tuple[Align, ...]] = ("right",)
+_LEAST_ALIKE: Final = 0.7
+"""A judge that is of one opinion in both orders less often is warned of; one that tosses a coin is in a half."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -76,7 +82,24 @@ def benchmarks_table(result: Mapping[str, Any]) -> Table:
     notes = tuple(f"{name}: {_protocol(one)}" for name, one in result["protocols"].items() if name in result["results"])
     header = ("task", "score", "scoring", "%", "95 % interval", "items", "bad format", "unanswered")
     aligns: tuple[Align, ...] = ("left", "left", "left", "right", "right", "right", "right", "right")
-    return Table(header, tuple(rows), aligns, notes)
+    judged = {name: rate for name in result["results"] if (rate := _consistency(result, name)) is not None}
+    if judged:
+        header, aligns = (*header, "judge alike %"), aligns + _RIGHT
+        rows = [(*row, _number(100 * judged[row[0]]) if row[0] in judged else "") for row in rows]
+    doubts = tuple(_doubt(name, rate) for name, rate in judged.items() if rate < _LEAST_ALIKE)
+    return Table(header, tuple(rows), aligns, (*notes, *doubts))
+
+
+def _consistency(result: Mapping[str, Any], name: str) -> float | None:
+    """Share of a task's items on which its judge said the same in both orders; None where it was not asked so."""
+    return result.get("more", {}).get(name, {}).get("consistency")
+
+
+def _doubt(name: str, rate: float) -> str:
+    return (
+        f"warning: the judge of {name} gave one verdict in both orders for {_number(100 * rate)} % of the items alone; "
+        "the less it does, the more the score is about places and not about sentences"
+    )
 
 
 class Beside(Protocol):
@@ -167,7 +190,9 @@ def _score_row(result: Mapping[str, Any], name: str, column: str, value: float) 
     ends: Sequence[float] | None = result["intervals"].get(name, {}).get(column)
     counts: Mapping[str, int] = result["counts"].get(name, {}).get(scoring, {})
     items = result["n-samples"].get(name, {}).get("effective", "")
-    shares = (str(counts.get("bad_format", 0)), str(counts.get("void", 0))) if counts else ("", "")
+    shares = (
+        (str(counts.get("bad_format", 0)), str(sum(counts.get(one, 0) for one in _MISSING))) if counts else ("", "")
+    )
     interval = None if ends is None else (100 * ends[0], 100 * ends[1])
     shown = "ours" if (counts or name == "avg") and scoring == "none" else scoring
     return (name, metric, shown, _number(100 * value), _ends(interval), str(items), *shares)

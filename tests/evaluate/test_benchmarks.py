@@ -211,9 +211,16 @@ def test_an_item_is_asked_as_in_training():
     assert "600 tokens" in user.content
 
 
-def test_an_interval_of_scores_between_0_and_1_is_the_normal_one():
+def test_an_interval_of_scores_between_0_and_1_is_about_the_normal_one():
     low, high = interval_of([0.5] * 50 + [1.0] * 50)
-    assert (low, high) == (pytest.approx(0.75 - 1.96 * 0.0251, abs=1e-3), pytest.approx(0.75 + 1.96 * 0.0251, abs=1e-3))
+    assert (low, high) == (pytest.approx(0.75 - 1.96 * 0.0251, abs=5e-3), pytest.approx(0.75 + 1.96 * 0.0251, abs=5e-3))
+
+
+def test_scores_that_are_all_alike_have_no_interval_of_width_0():
+    """A judge that always says A gives each item a half in both orders; that is no knowledge of other items."""
+    low, high = interval_of([0.5] * 40)
+    assert (low, high) == pytest.approx(wilson(20, 40), abs=6e-3)
+    assert interval_of([0.5] * 40, num_void=10)[0] < low
 
 
 def test_a_single_item_has_no_spread():
@@ -221,15 +228,40 @@ def test_a_single_item_has_no_spread():
     assert standard_error([0.0, 1.0]) == pytest.approx(0.5)
 
 
+def four(values, ends):
+    """Scores and intervals of the four that are averaged."""
+    names = dict(zip(("mmlu", "mmlu_pro", "social_iqa", "commongen"), values, strict=True))
+    column = {name: "win_tie" if name == "commongen" else "acc" for name in names}
+    results = {name: {f"{column[name]},none": one, f"{column[name]}_stderr,none": 0.02} for name, one in names.items()}
+    return results, {name: {f"{column[name]},none": ends} for name, ends in zip(names, ends, strict=True)}
+
+
 def test_the_average_weighs_the_four_alike_whatever_their_sizes():
-    names = {"mmlu": 0.5, "mmlu_pro": 0.2, "social_iqa": 0.7}
-    results = {name: {"acc,none": value, "acc_stderr,none": 0.02} for name, value in names.items()}
-    results["commongen"] = {"win_tie,none": 1.0, "win_tie_stderr,none": 0.0}
-    average, ends = average_of(results)
+    values = (0.5, 0.2, 0.7, 1.0)
+    results, intervals = four(values, [(value - 0.04, min(1.0, value + 0.04)) for value in values])
+    average, ends = average_of(results, intervals, {})
     assert average["avg,none"] == pytest.approx(0.6)
-    assert average["avg_stderr,none"] == pytest.approx(0.02 * 3**0.5 / 4)
-    assert ends["avg,none"] == pytest.approx([0.6 - 1.96 * 0.00866, 0.6 + 1.96 * 0.00866], abs=1e-4)
-    assert average_of({name: one for name, one in results.items() if name != "mmlu"}) == ({}, {})
+    assert average["avg_stderr,none"] == pytest.approx(0.02 * 4**0.5 / 4)
+    assert ends["avg,none"] == pytest.approx([0.6 - 0.04 * 4**0.5 / 4, 0.6 + 0.04 * 3**0.5 / 4])
+    assert average_of({name: one for name, one in results.items() if name != "mmlu"}, intervals, {}) == ({}, {})
+
+
+def test_an_average_of_scores_without_spread_is_no_point():
+    _, ends = average_of(*four((1.0, 1.0, 1.0, 0.5), [interval_of([1.0] * 20)] * 3 + [interval_of([0.5] * 20)]), {})
+    assert ends["avg,none"][0] < 0.875 - 0.05
+    assert ends["avg,none"][1] > 0.875 + 0.04
+
+
+def test_an_average_may_be_anything_that_its_unanswered_items_leave_open():
+    known, void = [1.0, 0.0] * 400, 200
+    results, intervals = four((0.5,) * 4, [interval_of(known, void)] * 4)
+    counts = {
+        name: {"none": {"correct": 400, "wrong": 400, "void": 150, "unjudged": 50, "truncated": 7}} for name in results
+    }
+    _, ends = average_of(results, intervals, counts)
+    low, high = interval_of(known, void)
+    assert low < ends["avg,none"][0] < 0.4, "if all that is missing were wrong"
+    assert 0.6 < ends["avg,none"][1] < high, "if all of it were right"
 
 
 def test_a_stand_in_for_the_judge_is_never_called_commongen(rows):

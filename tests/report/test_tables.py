@@ -65,6 +65,32 @@ def test_every_score_stands_with_its_interval_and_its_protocol():
     assert "50.00" in to_latex(table)
 
 
+def judged_by(consistency):
+    return {**RESULT, "more": {"commongen": {"judge": "j", "consistency": consistency}}}
+
+
+def test_a_judge_s_consistency_stands_beside_its_score():
+    table = benchmarks_table(judged_by(0.9))
+    assert table.header[-1] == "judge alike %"
+    assert [row[-1] for row in table.rows] == ["", "", "90.00", ""]
+    assert len(table.alignment) == len(table.header)
+    assert not [note for note in table.notes if "warning" in note]
+    assert benchmarks_table(judged_by(None)) == benchmarks_table(RESULT), "it was asked in one order"
+
+
+def test_a_judge_of_two_opinions_is_warned_of():
+    assert any(
+        note.startswith("warning: the judge of commongen gave one verdict in both orders for 0.00 %")
+        for note in benchmarks_table(judged_by(0.0)).notes
+    )
+
+
+def test_an_item_without_a_verdict_is_unanswered():
+    counts = {"none": {"bad_format": 1, "win": 2, "void": 1, "unjudged": 3, "truncated": 2}}
+    table = benchmarks_table({**RESULT, "counts": {"commongen": counts}})
+    assert table.rows[2][-2:] == ("1", "4")
+
+
 def test_ours_beside_theirs_names_what_is_odd_about_theirs():
     columns = [
         Column("mmlu", 66.51, (65.7, 67.3), 50.0, (49.0, 51.0), -16.51),
