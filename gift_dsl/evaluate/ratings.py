@@ -1,17 +1,26 @@
-"""Ratings of players from games against each other: Bradley and Terry (1952, Biometrika 39), with bootstrap intervals.
+"""Ratings of players from games against each other: Bradley and Terry (1952, Biometrika 39), with intervals.
 
     P(i beats j) = g_i / (g_i + g_j),   Elo_i = 400 log10 g_i, the mean of all players 0
 
-A draw counts as half a win of each. One game that is shared evenly is added to every pair that has met: without it a
-player who has lost every game has no rating at all.
+A draw counts as half a win of each. To each pair that has met h games are added that are shared evenly, h being the
+leverage of the pair's games, and as many in all as there are free ratings: Jeffreys' prior, which takes the first order
+of the bias away (Firth 1993, Biometrika 80). Of two players it is one game. Without it a player who has lost every game
+has no rating at all; such ratings are marked.
+
+Intervals are those of a Bayesian bootstrap (Rubin 1981, Annals of Statistics 9). In each draw the instances of a pair
+have weights from Gamma(1), and two more that are as large as the mean one, one won and one lost, from Gamma(h/2). Of
+two players, where an instance is one game without a draw, the rate is then from Beta(won + 1/2, lost + 1/2), the
+posterior of Jeffreys; games that share an instance are drawn together, and twenty won games of twenty have an interval,
+too, which drawing them again has not.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gift_dsl.rng import stream
 from gift_dsl.stats import Interval
@@ -22,9 +31,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_PRIOR: Final = 0.5
-_TOLERANCE: Final = 1e-7
-_MOST_STEPS: Final = 5000
+_ELO: Final = 400 / math.log(10)
+_TOLERANCE: Final = 1e-9
+_MOST_STEPS: Final = 500
+_RIDGE: Final = 1e-13
+_LEAST_RATE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +62,12 @@ class Rating:
     Attributes:
         player: its name.
         elo: 0 is the mean of all players; 400 more are ten times the odds.
-        interval: 95 %, of instances drawn again.
+        interval: 95 %.
         games: it played.
         score: mean, in [0, 1].
+        rests_on_prior: it is finite only because of the games that are added: it won, or lost, every point against
+            those whom the points connect, directly or through others. Its rating says how many games there were; the
+            outer end of its interval says how far Jeffreys' prior reaches.
     """
 
     player: str
@@ -61,6 +75,7 @@ class Rating:
     interval: Interval
     games: int
     score: float
+    rests_on_prior: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -70,6 +85,7 @@ class Rating:
             "interval": list(self.interval),
             "games": self.games,
             "score": self.score,
+            "rests_on_prior": self.rests_on_prior,
         }
 
 
@@ -78,7 +94,7 @@ def rate(meetings: Sequence[Meeting], seed: int, *, resamples: int = 500) -> tup
 
     Args:
         meetings: every game; all players must be connected through games.
-        seed: of the bootstrap.
+        seed: of the intervals.
         resamples: drawn for the intervals.
 
     Raises:
@@ -90,24 +106,27 @@ def rate(meetings: Sequence[Meeting], seed: int, *, resamples: int = 500) -> tup
     places = {name: index for index, name in enumerate(names)}
     _check(meetings, places)
     size = len(names)
-    drawn = np.zeros((resamples + 1, size, size))
+    won, drawn = np.zeros((size, size)), np.zeros((resamples, size, size))
+    by_pair = {tuple(places[one] for one in pair): np.array(found) for pair, found in _clusters(meetings).items()}
+    for (first, second), clusters in by_pair.items():
+        won[first, second], won[second, first] = clusters.sum(0)
+    strengths, leverages = _reduced(won)
     generator = np.random.default_rng(stream(seed, "ratings").getrandbits(128))
-    for (first, second), clusters in _clusters(meetings).items():
-        sums, back = np.array(clusters).T
-        weights = np.ones((resamples + 1, len(clusters)))
-        weights[1:] = generator.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=resamples)
-        drawn[:, places[first], places[second]] = weights @ sums
-        drawn[:, places[second], places[first]] = weights @ back
-    elo = 400 * np.log10(_strengths(drawn))
-    low, high = np.quantile(elo[1:], [0.025, 0.975], axis=0)
-    won, played = drawn[0].sum(1), (drawn[0] + drawn[0].T).sum(1)
+    for (first, second), clusters in by_pair.items():
+        rates = _rates(clusters, float(leverages[first, second]), resamples, generator)
+        drawn[:, first, second], drawn[:, second, first] = clusters.sum() * rates, clusters.sum() * (1 - rates)
+    elo = _ELO * strengths
+    low, high = np.quantile(_ELO * _fit(drawn), [0.025, 0.975], axis=0)
+    tied = _tied(won > 0)
+    scored, played = won.sum(1), (won + won.T).sum(1)
     ratings = [
         Rating(
             player=name,
-            elo=float(elo[0, index]),
+            elo=float(elo[index]),
             interval=(float(low[index]), float(high[index])),
             games=round(played[index]),
-            score=float(won[index] / played[index]),
+            score=float(scored[index] / played[index]),
+            rests_on_prior=index not in tied,
         )
         for name, index in places.items()
     ]
@@ -146,28 +165,111 @@ def _check(meetings: Sequence[Meeting], places: Mapping[str, int]) -> None:
         raise ValueError(f"no game connects {', '.join(sorted(reached))} with {rest}")
 
 
-def _strengths(all_won: Floats) -> Floats:
-    """Maximum likelihood by the minorise-maximise steps of Hunter (2004, Annals of Statistics 32, equation 3).
+def _rates(clusters: Floats, leverage: float, resamples: int, generator: np.random.Generator) -> Floats:
+    """Draws of the share of a pair's points that the first of them makes, see the module.
 
     Args:
-        all_won: points of each player (row) against each (column) [B, N, N], B sets of games of N players.
+        clusters: points of the first and the second on each instance [K, 2].
+        leverage: of the pair, in [0, 1].
+        resamples: B.
+        generator: of the weights.
 
     Returns:
-        Strengths [B, N] whose geometric mean is 1.
+        Shares in (0, 1) [B].
     """
     import numpy as np
 
-    has_met = all_won[0] + all_won[0].T > 0
-    won = all_won + _PRIOR * has_met
-    games = won + won.transpose(0, 2, 1)
-    points = won.sum(2)
-    strengths = np.ones_like(points)
+    added = generator.gamma(leverage / 2, size=(resamples, 2)) * clusters.sum() / len(clusters)
+    points = generator.gamma(1.0, size=(resamples, len(clusters))) @ clusters + added
+    return np.clip(points[:, 0] / points.sum(1), _LEAST_RATE, 1 - _LEAST_RATE)
+
+
+def _tied(is_scored: NDArray[np.bool_]) -> set[int]:
+    """The largest group within which everybody made points against everybody, directly or through others.
+
+    Where all are one group the likelihood has a maximum (Ford 1957, American Mathematical Monthly 64). Nobody is in the
+    group where the largest is a single player, or there are two of that size.
+
+    Args:
+        is_scored: whether each (row) made points against each (column) [N, N].
+    """
+    size = len(is_scored)
+    reaches = is_scored.copy()
+    for middle in range(size):
+        reaches |= reaches[:, [middle]] & reaches[[middle], :]
+    mutual = reaches & reaches.T
+    groups = {frozenset(j for j in range(size) if i == j or mutual[i, j]) for i in range(size)}
+    largest = max(map(len, groups))
+    found = [group for group in groups if len(group) == largest]
+    return set(found[0]) if largest > 1 and len(found) == 1 else set()
+
+
+def _reduced(won: Floats) -> tuple[Floats, Floats]:
+    """Firth's estimate: that of the points and of the added games, whose leverages are those at the estimate.
+
+    Args:
+        won: points of each player (row) against each (column) [N, N].
+
+    Returns:
+        Natural logarithms of strengths, of mean 0 [N], and leverages [N, N], whose upper triangle has the sum N - 1.
+    """
+    import numpy as np
+
+    games = won + won.T
+    leverages = (games > 0).astype(float)
+    strengths = np.zeros(len(won))
     for _ in range(_MOST_STEPS):
-        sums = strengths[:, :, None] + strengths[:, None, :]
-        new = points / (games / sums).sum(2)
-        new /= np.exp(np.log(new).mean(1, keepdims=True))
-        change = float(np.abs(new / strengths - 1).max())
-        strengths = new
+        strengths = _fit((won + leverages / 2)[None])[0]
+        expected = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+        spread = games * expected * (1 - expected)
+        covariance = np.linalg.inv(_curvature(spread))
+        own = np.diag(covariance)
+        new = spread * (own[:, None] + own[None, :] - 2 * covariance)
+        change = float(np.abs(new - leverages).max())
+        leverages = new
         if change < _TOLERANCE:
             break
-    return strengths
+    return strengths, leverages
+
+
+def _curvature(spread: Floats) -> Floats:
+    """Of the likelihood [..., N, N], from the variances of points; their mean is held."""
+    import numpy as np
+
+    size = spread.shape[-1]
+    return np.eye(size) * (spread.sum(-1)[..., None, :] + _RIDGE) - spread + 1 / size
+
+
+def _fit(won: Floats) -> Floats:
+    """Maximum likelihood by Newton's steps, damped so that each makes the likelihood larger.
+
+    With the range b of a step the damping is log(1 + b)/b (Sun and Tran-Dinh 2019, Mathematical Programming 178): a
+    logistic loss has third derivatives no larger than its second.
+
+    Args:
+        won: points of each player (row) against each (column) [B, N, N], B sets of games of N players; each who has met
+            another has some of the points.
+
+    Returns:
+        Natural logarithms of strengths [B, N], of mean 0.
+    """
+    import numpy as np
+
+    games, points = won + won.transpose(0, 2, 1), won.sum(2)
+    found: Floats = np.zeros_like(points)
+    for _ in range(_MOST_STEPS):
+        step = _newton(found, games, points)
+        reach = step.max(1, keepdims=True) - step.min(1, keepdims=True) + _RIDGE
+        found += step * np.log1p(reach) / reach
+        if float(reach.max()) < _TOLERANCE:
+            break
+    return found - found.mean(1, keepdims=True)
+
+
+def _newton(strengths: Floats, games: Floats, points: Floats) -> Floats:
+    import numpy as np
+
+    expected = 1 / (1 + np.exp(strengths[:, None, :] - strengths[:, :, None]))
+    slope = points - (games * expected).sum(2)
+    curved = _curvature(games * expected * (1 - expected))
+    return cast("Floats", np.linalg.solve(curved, slope[:, :, None]))[:, :, 0]

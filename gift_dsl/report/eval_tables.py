@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from gift_dsl.report.tables import Align, Table, benchmarks_table
 
-_GAMES: Final = (
-    "game", "place", "success %", "95 % interval", "score %", "chance %", "rounds", "bad format", "illegal", "void",
-    "held out",
-)  # fmt: skip
+_GAMES: Final = ("game", "place", "success %", "95 % interval", "score %", "chance %", "rounds")
+_ALWAYS: Final = ("bad format", "illegal", "void")
+_COUNTED: Final[Mapping[str, str]] = {
+    "draws": "draw", "losses": "loss", "bad format": "bad_format", "illegal": "illegal_action", "void": "void",
+    "unplayed": "unplayed", "cut turns": "truncated", "opponent illegal": "opponent_illegal",
+}  # fmt: skip
+"""Columns of counts, and what each counts; one that is not of `_ALWAYS` is left out where it is 0 in every row."""
 _NUMBERS: Final[tuple[Align, ...]] = ("right",) * 8
-_GAME_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", *_NUMBERS, "left")
 
 
 def eval_tables(document: Mapping[str, Any]) -> list[Table]:
@@ -41,7 +43,21 @@ def games_table(document: Mapping[str, Any]) -> Table:
         *dict.fromkeys(_opponents(score) for _, _, score in scores if score["opponents"]),
         *(_bounds(name, score) for name, _, score in scores if score["counts"]["void"] or score["unplayed"]),
     ]
-    return Table(_GAMES, tuple(_row(*score) for score in scores), _GAME_ALIGNS, tuple(notes))
+    counted = [(name, [_count(score, key) for _, _, score in scores]) for name, key in _COUNTED.items()]
+    shown = [(name, numbers) for name, numbers in counted if name in _ALWAYS or any(numbers)]
+    rows = tuple(
+        (*_row(*score), *(str(numbers[index]) for _, numbers in shown), str(score[2]["held_out"]))
+        for index, score in enumerate(scores)
+    )
+    header = (*_GAMES, *(name for name, _ in shown), "held out")
+    numbers_aligned: tuple[Align, ...] = ("right",) * (len(header) - 3)
+    return Table(header, rows, ("left", "left", *numbers_aligned, "left"), tuple(notes))
+
+
+def _count(score: Mapping[str, Any], key: str) -> int:
+    """How often something happened in the rounds of a score; `truncated` are turns, `opponent_illegal` actions."""
+    counts: Mapping[str, int] = score["counts"]
+    return counts[key] if key in counts else score[key]
 
 
 def _without_history(protocol: Mapping[str, Any]) -> Sequence[str]:
@@ -59,7 +75,7 @@ def _scores(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
 
 
 def _row(name: str, place: str, score: Mapping[str, Any]) -> tuple[str, ...]:
-    counts: Mapping[str, int] = score["counts"]
+    """What stands before the counts."""
     return (
         name,
         place,
@@ -68,10 +84,6 @@ def _row(name: str, place: str, score: Mapping[str, Any]) -> tuple[str, ...]:
         _percent(score["score"]),
         _percent(score["chance"]),
         str(score["rounds"]),
-        str(counts["bad_format"]),
-        str(counts["illegal_action"]),
-        str(counts["void"]),
-        str(score["held_out"]),
     )
 
 
@@ -162,6 +174,9 @@ _ENCOUNTERS: Final = ("game", "first", "second", "score of the first %", "95 % i
 _ENCOUNTER_ALIGNS: Final[tuple[Align, ...]] = ("left", "left", "left", *_NUMBERS[:4])
 
 
+_MARK: Final = "* made all points of its games with the others, or none: it is finite only by the games that are added"
+
+
 def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
     """The tables of a `gift-tournament/1` document: ratings over all games, of each game, and every encounter."""
     protocol = document["protocol"]
@@ -172,6 +187,8 @@ def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
         f"({protocol['samples']} plays of each instance)",
     )
     said = (notes[0], *_without_history(protocol))
+    if any(one.get("rests_on_prior") for one in document["overall"]):
+        said += (_MARK,)
     tables = [Table(("all games", *_RATINGS[1:5]), tuple(_rating(one) for one in document["overall"]), notes=said)]
     for game, ratings in document["games"].items():
         lost: Mapping[str, Any] = document["exploitability"].get(game, {})
@@ -194,7 +211,8 @@ def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
 
 def _rating(one: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = one["interval"]
-    return (one["player"], f"{one['elo']:.0f}", f"{low:.0f} – {high:.0f}", _percent(one["score"]), str(one["games"]))
+    elo = f"{one['elo']:.0f}" + (" *" if one.get("rests_on_prior") else "")
+    return (one["player"], elo, f"{low:.0f} – {high:.0f}", _percent(one["score"]), str(one["games"]))
 
 
 def _lost(one: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -94,6 +94,53 @@ class TestRatings:
             held += sum(rating.interval[0] <= elo[rating.player] <= rating.interval[1] for rating in found)
         assert held / 100 > 0.88
 
+    @pytest.mark.parametrize(
+        ("elo", "rounds"),
+        [({"a": 500, "b": 0, "c": -500}, 20), ({"a": 60, "b": 0, "c": -60}, 20), ({"a": 500, "b": 0, "c": -500}, 100)],
+    )
+    def test_intervals_hold_one_sided_pairs_as_well_as_close_ones(self, elo, rounds):
+        seeds = 100
+        held = dict.fromkeys(elo, 0)
+        for seed in range(seeds):
+            rng = random.Random(seed)
+            meetings = [
+                Meeting(x, y, float(rng.random() < 1 / (1 + 10 ** ((elo[y] - elo[x]) / 400))), str(number // 2))
+                for x, y in combinations(elo, 2)
+                for number in range(rounds)
+            ]
+            for rating in rate(meetings, 1, resamples=200):
+                held[rating.player] += rating.interval[0] <= elo[rating.player] <= rating.interval[1]
+        assert min(held.values()) >= 0.9 * seeds
+
+    def test_the_interval_of_a_pair_is_jeffreys(self):
+        from scipy.stats import beta
+
+        for won, lost in ((20, 0), (15, 5)):
+            strong, _ = rate(meetings_of("strong", "weak", won, lost), 1, resamples=5_000)
+            rates = beta(won + 0.5, lost + 0.5).ppf([0.025, 0.975])
+            expected = [200 * log10(one / (1 - one)) for one in rates]
+            assert list(strong.interval) == pytest.approx(expected, abs=5, rel=0.08)
+
+    def test_intervals_of_one_instance_say_how_little_it_tells(self):
+        one, two = (
+            rate([Meeting("a", "b", 1.0, str(number % instances)) for number in range(40)], 1)[0].interval
+            for instances in (1, 20)
+        )
+        assert one[0] < 0 < two[0]
+
+    def test_ratings_that_no_result_bounds_are_marked(self):
+        level = [*meetings_of("a", "b", 6, 4), *meetings_of("b", "c", 6, 4), *meetings_of("a", "c", 6, 4)]
+        beaten = [*level, *meetings_of("a", "loser", 10, 0), *meetings_of("c", "loser", 10, 0)]
+        assert not any(rating.rests_on_prior for rating in rate(level, 1))
+        assert [one.player for one in rate(beaten, 1) if one.rests_on_prior] == ["loser"]
+        assert all(one.rests_on_prior for one in rate(meetings_of("a", "b", 10, 0), 1))
+        assert rate(beaten, 1)[-1].to_json()["rests_on_prior"] is True
+
+    def test_points_in_a_circle_bound_everybody(self):
+        circle = [*meetings_of("a", "b", 5, 0), *meetings_of("b", "c", 5, 0), *meetings_of("c", "a", 5, 0)]
+        assert [one.rests_on_prior for one in rate(circle, 1)] == [False] * 3
+        assert [one.elo for one in rate(circle, 1)] == pytest.approx([0] * 3, abs=1e-6)
+
 
 def play(contestants, *games, **changes):
     lists = Lists({one.name: one for one in contestants}, {game.plan.name: game for game in games})
