@@ -147,6 +147,74 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * sum(math.comb(total, count) for count in range(least + 1)) / 2**total)
 
 
+def paired_score(differences: Sequence[Sequence[float]], confidence: float = 0.95) -> Interval:
+    """The score interval of a difference of paired rates (Tango 1998, Statistics in Medicine 17, 891-908).
+
+    The bounds are the differences d that the score test does not reject, of n pairs of which the first alone succeeded
+    in b and the second alone in c:
+
+        (c - b - n d) / sqrt(n (2 q + d (1 - d))) = +- z,  q the likelihood estimate of b / n under d
+
+    It always has a width, where no pair differs too. Pairs that share an instance count at their effective number, n
+    times the variance of independent pairs by that between instances, at most n, with the t quantile in place of z;
+    where all of them differ alike every instance counts as one pair (as in `clustered_mean`).
+
+    Args:
+        differences: second minus first, -1, 0 or 1, for each pair of each cluster (an instance); empty ones are left
+            out.
+        confidence: two-sided, in (0, 1).
+
+    Returns:
+        Lower and upper bound in [-1, 1]; (-1, 1) for fewer than two clusters.
+
+    Raises:
+        ValueError: a difference or the confidence is something else.
+    """
+    _check_confidence(confidence)
+    filled = [cluster for cluster in differences if cluster]
+    values = [value for cluster in filled for value in cluster]
+    if any(value not in (-1, 0, 1) for value in values):
+        raise ValueError("differences of outcomes must be -1, 0 or 1")
+    if len(filled) < 2:
+        return -1.0, 1.0
+    is_clustered = len(values) > len(filled)
+    total = _effective(filled) if is_clustered else len(values)
+    share = total / len(values)
+    only_first, only_second = share * values.count(-1), share * values.count(1)
+    probability = (1 + confidence) / 2
+    z = t_quantile(probability, len(filled) - 1) if is_clustered else _NORMAL.inv_cdf(probability)
+    # the bounds for the first are those for the second, with both signs turned
+    return -_tango(only_second, only_first, total, z), _tango(only_first, only_second, total, z)
+
+
+def _effective(clusters: Sequence[Sequence[float]]) -> float:
+    """How many independent values say as much of their mean as those in clusters do; at most their number."""
+    num_clusters, num_values = len(clusters), sum(map(len, clusters))
+    mean = math.fsum(map(math.fsum, clusters)) / num_values
+    between = math.fsum((math.fsum(cluster) - mean * len(cluster)) ** 2 for cluster in clusters)
+    between *= num_clusters / (num_clusters - 1) * (num_values - 1) / num_values
+    within = math.fsum((value - mean) ** 2 for cluster in clusters for value in cluster)
+    return num_values * within / max(between, within) if within > 1e-18 else num_clusters
+
+
+def _tango(only_first: float, only_second: float, total: float, z: float) -> float:
+    """The upper bound of the second's rate minus the first's: the score falls as the difference grows."""
+
+    def is_rejected(difference: float) -> bool:
+        spare = difference * (1 - difference)
+        middle = (2 * total - only_second + only_first) * difference - only_first - only_second
+        root = math.sqrt(max(0.0, middle * middle + 8 * total * only_first * spare))
+        share = (root - middle) / (4 * total)
+        variance = max(0.0, total * (2 * share + spare))
+        return total * difference - (only_second - only_first) > z * math.sqrt(variance)
+
+    low, high = (only_second - only_first) / total, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_rejected(middle) else (middle, high)
+    return high
+
+
 def paired_bootstrap(
     differences: Sequence[Sequence[float]], rng: random.Random, *, resamples: int = 10_000, confidence: float = 0.95
 ) -> Difference:

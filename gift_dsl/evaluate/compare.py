@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from gift_dsl.errors import GiftError, UsageError
 from gift_dsl.evaluate.scores import Round
 from gift_dsl.rng import stream
-from gift_dsl.stats import Difference, Interval, holm, mcnemar, paired_bootstrap, welch
+from gift_dsl.stats import Difference, Interval, clustered_mean, holm, mcnemar, paired_bootstrap, paired_score, welch
 
 COMPARISON_SCHEMA: Final = "gift-comparison/1"
 LEAST_SEEDS: Final = 3
@@ -63,7 +63,7 @@ class Contrast:
         num_dropped: rounds left out of both arms, because one had no result.
         verdict: of the second against the first; `none` where the interval covers zero or `corrected` is above 5 %;
             `refused` where `reason` says why.
-        reason: why it is refused.
+        reason: why it is refused, or why nothing is found though the interval leaves out zero.
     """
 
     game: str
@@ -88,7 +88,7 @@ class Contrast:
             case "refused":
                 return f"{place}:{shown} no verdict, {self.reason}"
             case "none":
-                return f"{place}: no difference{shown and f',{shown}'}"
+                return f"{place}: {self.reason or 'no difference'}{shown and f',{shown}'}"
             case _:
                 return f"{place}: {self.verdict},{shown}"
 
@@ -279,7 +279,7 @@ def _refusal(contrast: Contrast, kind: Kind, seeds: Sequence[Sequence[float]]) -
         return f"{contrast.num_dropped} of {total} pairs have no result, more than {MAX_DROPPED:.0%}"
     if kind == "too few seeds":
         return f"there are fewer than {LEAST_SEEDS} seeds an arm"
-    if kind == "methods" and contrast.difference and all(len(set(values)) == 1 for values in seeds):
+    if kind == "methods" and all(len(set(values)) == 1 for values in seeds):
         return "all seeds of an arm have the same score, so their spread is not known"
     if kind == "checkpoints" and contrast.num_pairs < 2:
         return "there are fewer than two pairs"
@@ -328,10 +328,18 @@ def _paired(
         return Difference(mean, (-1.0, 1.0), 1.0)
     rng = stream(question.seed, "compare", question.game, *question.names)
     found = paired_bootstrap(clusters, rng, confidence=CONFIDENCE)
-    if question.measure == "success" and len(clusters) == len(keys):
-        signs = Counter(cluster[0] for cluster in clusters)
-        return replace(found, p_value=mcnemar(signs[-1.0], signs[1.0]))
-    return found
+    values = [value for cluster in clusters for value in cluster]
+    if not set(values) <= {-1.0, 0.0, 1.0}:
+        return replace(found, interval=_of_like(clusters)) if len(set(values)) == 1 else found
+    signs = Counter(values)
+    found = replace(found, interval=paired_score(clusters, CONFIDENCE))
+    return replace(found, p_value=mcnemar(signs[-1.0], signs[1.0])) if len(clusters) == len(keys) else found
+
+
+def _of_like(clusters: Sequence[Sequence[float]]) -> Interval:
+    """The interval of differences in [-1, 1] that are all alike, of which a bootstrap knows no spread."""
+    low, high = clustered_mean([[(value + 1) / 2 for value in cluster] for cluster in clusters], CONFIDENCE)
+    return 2 * low - 1, 2 * high - 1
 
 
 def _corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
@@ -344,8 +352,15 @@ def _corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
 def _judged(contrast: Contrast, corrected: float) -> Contrast:
     assert contrast.interval is not None
     low, high = contrast.interval
-    covers_zero = low <= 0 <= high
-    verdict: Verdict = "none"
-    if not covers_zero and corrected <= 1 - CONFIDENCE + 1e-12:
-        verdict = "higher" if low > 0 else "lower"
-    return replace(contrast, corrected=corrected, verdict=verdict)
+    contrast = replace(contrast, corrected=corrected, verdict="none")
+    if low <= 0 <= high:
+        return contrast
+    if not _is_significant(corrected):
+        # the interval is of this contrast alone, and of another test than the p-value
+        is_by_number = _is_significant(contrast.p_value)
+        return replace(contrast, reason="not significant after correction" if is_by_number else "not significant")
+    return replace(contrast, verdict="higher" if low > 0 else "lower")
+
+
+def _is_significant(p_value: float | None) -> bool:
+    return p_value is not None and p_value <= 1 - CONFIDENCE + 1e-12

@@ -90,6 +90,26 @@ class TestTwoCheckpoints:
         assert one_contrast(run_of("llll", seats=4), run_of("ssss", seats=4)).verdict == "none"
         assert one_contrast(run_of("l"), run_of("s")).verdict == "refused"
 
+    def test_saturated_checkpoints_have_an_interval_that_says_how_little_is_known(self):
+        """No pair of 20 differs: the score interval is +-z^2 / (n + z^2)."""
+        found = one_contrast(run_of("s" * 20), run_of("s" * 20))
+        assert found.interval == pytest.approx((-0.1611, 0.1611), abs=1e-4)
+        assert (found.verdict, found.reason) == ("none", None)
+
+    def test_so_have_draws_throughout(self):
+        found = one_contrast(run_of("l" * 40), run_of("d" * 40), measure="score")
+        assert found.interval[0] < 0.5 < found.interval[1]
+        assert found.interval[0] > 0
+
+    def test_no_difference_is_never_said_of_an_interval_without_zero(self):
+        """Five pairs differ, one way: the score interval leaves out zero, and McNemar's exact p is 2 / 2^5."""
+        found = one_contrast(run_of("l" * 5 + "s" * 15), run_of("s" * 20))
+        assert found.p_value == pytest.approx(0.0625)
+        assert found.interval[0] > 0
+        assert (found.verdict, found.reason) == ("none", "not significant")
+        assert "no difference" not in str(found)
+        assert "not significant" in str(found)
+
     def test_equal_checkpoints_are_rarely_told_apart(self):
         rng, told = random.Random(3), 0
         for _ in range(100):
@@ -130,6 +150,11 @@ class TestMethods:
         assert found.verdict == "refused"
         assert "spread is not known" in found.reason
 
+    def test_seeds_that_all_score_alike_in_both_arms_are_no_proof_of_equality(self):
+        found = one_contrast([of_rate(1.0, seed) for seed in range(3)], [of_rate(1.0, seed) for seed in range(3)])
+        assert (found.verdict, found.interval) == ("refused", None)
+        assert "spread is not known" in found.reason
+
     def test_a_void_in_any_run_leaves_the_round_out_of_all(self):
         first = [run_of("s" * 100, 0), run_of("s" * 50 + "l" * 50, 1), run_of("v" + "s" * 99, 2)]
         found = one_contrast(first, [of_rate(rate, seed, 100) for seed, rate in enumerate((0.5, 0.6, 0.7))])
@@ -144,7 +169,8 @@ class TestManyGames:
         assert found.p_value == pytest.approx(2 / 2**7)
         assert found.interval[0] > 0
         assert found.corrected > 0.05
-        assert found.verdict == "none"
+        assert (found.verdict, found.reason) == ("none", "not significant after correction")
+        assert "no difference" not in str(found)
 
     def test_every_pair_of_arms_is_asked_in_every_common_game(self):
         games = {"x": rounds_of("sl" * 5), "y": rounds_of("sl" * 5)}
