@@ -27,7 +27,7 @@ from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.files import json_text, safe_name, sha256_of, write_whole
 from gift_dsl.artifacts.manifest import covered_files
 from gift_dsl.errors import MachineError, UsageError
-from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, evaluate_benchmarks
+from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, chat_hash, evaluate_benchmarks
 from gift_dsl.evaluate.games import GamesRequest
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
@@ -44,6 +44,7 @@ EVAL_SCHEMA: Final = "gift-eval/1"
 STAND_IN: Final = "stand-in"
 """As a judge: the offline one, whose scores are never called CommonGen."""
 _GAME_TASK: Final = "gift-eval-game/1"
+_PROMPTS: Final = "gift-game-prompts/1"
 
 MakeServices = Callable[[], Services]
 """Connections of their own for one event loop; limits and counts are shared."""
@@ -127,7 +128,8 @@ def evaluate_target(
         benchmarks = work.run_benchmarks() if request.benchmarks else None
         games = [work.play(name, {}) for name in request.games]
         chains = [work.play(name, {name: node}) for name, node in request.chains.items()]
-    document = _document(request, examinee, [*games, *chains], benchmarks)
+    document = _document(request, examinee, [*games, *chains])
+    document |= lm_eval_shape(document, benchmarks, work.prompts())
     document["duration_s"] = round(time.monotonic() - start, 3)
     if team.rank == 0:
         request.output.parent.mkdir(parents=True, exist_ok=True)
@@ -206,6 +208,21 @@ class _Work:
             self.tell(f"{score.label}: success {rate} [{total.interval[0]:.3f}, {total.interval[1]:.3f}]")
         return json.loads(json_text(document_of(result, {"digest": key})))
 
+    def prompts(self) -> dict[str, dict[str, Any]]:
+        """By game, what prompts are made of: digests of its wording and of the chat template, what that is told."""
+        plan = self.request.plan
+        system, shared = plan.stages[-1].system_prompt, self._chat()
+        return {
+            name: {"template_hash": digest(_PROMPTS, [system, to_json(plan.game(name).prompt)]), **shared}
+            for name in self.request.played
+        }
+
+    def _chat(self) -> dict[str, Any]:
+        """What of a protocol is the same for all games; nobody tells the chat template of an endpoint."""
+        one = self.examinee
+        found = chat_hash(one.asked(self.make_services())) if one.kind == "model" else None
+        return {"chat_template_hash": found, "thinking": one.thinking, "compat": self.request.plan.compat}
+
     def _progress(self) -> LineProgress:
         return LineProgress(self.tell, plain=self.team.rank > 0)
 
@@ -225,7 +242,7 @@ class _Work:
                 "chains": {name: to_json(node) for name, node in chains.items()},
                 "opponents": [to_json(item) for item in seated],
                 "snapshots": self.start().identity if needs_start else None,
-                "prompt": [stage.system_prompt, stage.max_context],
+                "prompt": [stage.system_prompt, stage.max_context, self._chat()],
                 "asked": [
                     asked.split,
                     asked.rounds,
@@ -375,11 +392,9 @@ class LineProgress:
 # ── the document ──
 
 
-def _document(
-    request: EvalRequest, examinee: Examinee, games: list[dict[str, Any]], benchmarks: dict[str, Any] | None
-) -> dict[str, Any]:
+def _document(request: EvalRequest, examinee: Examinee, games: list[dict[str, Any]]) -> dict[str, Any]:
     plan = request.plan
-    document: dict[str, Any] = {
+    return {
         "schema": EVAL_SCHEMA,
         "gift": __version__,
         "target": request.target,
@@ -400,7 +415,6 @@ def _document(
         "chains": {name: parts for one in games for name, parts in one["chains"].items()},
         "plays": [play for one in games for play in one["plays"]],
     }
-    return document | lm_eval_shape(document, benchmarks)
 
 
 _BY_TASK: Final = (
@@ -409,10 +423,13 @@ _BY_TASK: Final = (
 )  # fmt: skip
 
 
-def lm_eval_shape(document: Mapping[str, Any], benchmarks: Mapping[str, Any] | None) -> dict[str, Any]:
+def lm_eval_shape(
+    document: Mapping[str, Any], benchmarks: Mapping[str, Any] | None, prompts: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Games and benchmarks by task, in the shape of lm-eval's results and with counts and intervals beside.
 
-    A game is the task `game/NAME`, a part of a chain `chain/CHAIN/LABEL`.
+    A game is the task `game/NAME`, a part of a chain `chain/CHAIN/LABEL`. `prompts` says by game what they
+    are made of.
     """
     shaped: dict[str, Any] = {name: dict((benchmarks or {}).get(name, {})) for name in _BY_TASK}
     shaped["groups"] = (benchmarks or {}).get("groups", {})
@@ -435,6 +452,7 @@ def lm_eval_shape(document: Mapping[str, Any], benchmarks: Mapping[str, Any] | N
             "kind": "game" if score["chain"] is None else f"part of the chain {score['chain']}",
             **{key: score[key] for key in ("split", "held_out", "opponents", "chance")},
             **{key: value for key, value in document["protocol"].items() if key != "split"},
+            **prompts[score["game"]],
         }
     return shaped
 

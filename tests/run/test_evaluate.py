@@ -22,7 +22,7 @@ from gift_dsl.run import evaluate as evaluate_run
 from gift_dsl.run.drive import _work
 from gift_dsl.run.final_benchmarks import run_benchmarks
 from gift_dsl.run.request import FINAL
-from gift_dsl.run.subjects import model_of_run
+from gift_dsl.run.subjects import model_of_run, thinking_of
 from gift_dsl.run.summary import make_summary, summary_text
 from gift_dsl.train.team import Team
 from tests.evaluate.words import make_model, make_tokenizer, solve, write_rows
@@ -35,6 +35,7 @@ SUBJECT = """
 opponents:
   server: {{type: openai, base_url: "{url}", model: quick}}
 """
+TASKS = ["game/arithmetic", "chain/nested/arithmetic", "chain/nested/tictactoe"]
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +161,33 @@ def test_the_name_of_a_stage_stands_for_its_chain(own):
 
 def test_the_shape_is_that_of_lm_eval(own):
     found = evaluate(own.path, rounds=2, games=("arithmetic", "nested"))
-    tasks = ["game/arithmetic", "chain/nested/arithmetic", "chain/nested/tictactoe"]
-    assert list(found["results"]) == tasks
+    assert list(found["results"]) == TASKS
     for part in ("n-samples", "counts", "intervals", "protocols", "versions", "n-shot", "higher_is_better"):
-        assert list(found[part]) == tasks
+        assert list(found[part]) == TASKS
     assert found["results"]["game/arithmetic"]["success,none"] == found["games"]["arithmetic"]["rate"]
     assert found["protocols"]["chain/nested/tictactoe"]["opponents"] == ["random"]
+
+
+def test_what_prompts_are_made_of_stands_beside_every_game(own):
+    found = evaluate(own.path, rounds=2, games=("arithmetic", "nested"))["protocols"]
+    alone, part, other = (found[name] for name in TASKS)
+    assert alone["template_hash"] == part["template_hash"] != other["template_hash"]
+    assert alone["chat_template_hash"] == other["chat_template_hash"]
+    assert (alone["thinking"], alone["compat"]) == (thinking_of(own.plan), own.plan.compat)
+
+
+def test_another_chat_template_is_another_evaluation(model, tmp_path):
+    def play(*sets):
+        told = Told()
+        found = evaluate(model, told, rounds=2, games=("tictactoe",), sets=sets, out=tmp_path / "eval.json")
+        return found["protocols"]["game/tictactoe"], "done before" in str(told)
+
+    first, _ = play()
+    assert play() == (first, True)
+    template = "{% for message in messages %}{{ message['content'] }}<|end|>{% endfor %}"
+    other, is_taken_up = play(f"model.chat_template={json.dumps(template)}")
+    assert not is_taken_up
+    assert {name for name in first if first[name] != other[name]} == {"chat_template_hash"}
 
 
 # ── a spec, a model, an endpoint ──
