@@ -187,13 +187,13 @@ def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
         f"({protocol['samples']} plays of each instance)",
     )
     said = (notes[0], *_without_history(protocol))
-    if any(one.get("rests_on_prior") for one in document["overall"]):
-        said += (_MARK,)
-    tables = [Table(("all games", *_RATINGS[1:5]), tuple(_rating(one) for one in document["overall"]), notes=said)]
+    overall: Sequence[Mapping[str, Any]] = document["overall"]
+    everything = tuple(_rating(one) for one in overall)
+    tables = [Table(("all games", *_RATINGS[1:5]), everything, notes=(*said, *_marked(overall)))]
     for game, ratings in document["games"].items():
         lost: Mapping[str, Any] = document["exploitability"].get(game, {})
         rows = tuple((*_rating(one), *_lost(lost.get(one["player"]))) for one in ratings)
-        tables.append(Table((game, *_RATINGS[1:]), rows, notes=notes[1:] if lost else ()))
+        tables.append(Table((game, *_RATINGS[1:]), rows, notes=(*(notes[1:] if lost else ()), *_marked(ratings))))
     rows = tuple(
         (
             one["game"],
@@ -207,6 +207,10 @@ def tournament_tables(document: Mapping[str, Any]) -> list[Table]:
         for one in document["encounters"]
     )
     return [*tables, Table(_ENCOUNTERS, rows, _ENCOUNTER_ALIGNS)]
+
+
+def _marked(ratings: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    return (_MARK,) if any(one.get("rests_on_prior") for one in ratings) else ()
 
 
 def _rating(one: Mapping[str, Any]) -> tuple[str, ...]:
