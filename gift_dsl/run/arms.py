@@ -21,6 +21,7 @@ from gift_dsl.run.tested import tested_checkpoint
 _ARM: Final = "gift-arm/1"
 _SHOWN: Final = 3
 _MISSING: Final = "-"
+_DIGESTS: Final = {"rules_hash": "its rules or rewards are", "template_hash": "its prompt is"}
 _NO_GAMES: Final[Mapping[str, Any]] = {"protocol": None, "games": {}, "chains": {}, "plays": ()}
 _ALWAYS: Final[Mapping[str, Any]] = {"history": "full"}
 """How results were made that do not say it: it was the only way there was."""
@@ -152,7 +153,20 @@ def _check_evaluations(files: Sequence[Path], documents: Sequence[Mapping[str, A
             one, two = document["games"][name]["opponents"], other["games"][name]["opponents"]
             if one != two:
                 raise GiftError(f"`{name}` was played against {one} in {first} and against {two} in {path}")
+        _check_digests((first, document["protocols"]), (path, other["protocols"]))
         _check_protocol((str(first), document["protocol"]), (str(path), other["protocol"]))
+
+
+def _check_digests(first: tuple[Path, Mapping[str, Any]], other: tuple[Path, Mapping[str, Any]]) -> None:
+    """Refuse games of other rules, rewards or words, where both files have their digests."""
+    (here, mine), (there, theirs) = first, other
+    for task in mine.keys() & theirs.keys():
+        for key, what in _DIGESTS.items():
+            digests = {one[task][key] for one in (mine, theirs) if key in one[task]}
+            if len(digests) > 1:
+                raise GiftError(
+                    f"`{task}` was played differently, so it cannot be compared: {what} other in {there} than in {here}"
+                )
 
 
 def _file_labels(files: Sequence[Path], documents: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -389,6 +389,17 @@ def test_evaluations_without_their_samples_are_refused(tmp_path):
         api.compare([paths[0], paths[1].rename(tmp_path / "elsewhere" / "b.json")])
 
 
+@pytest.mark.parametrize(("key", "said"), [("rules_hash", "rules or rewards are"), ("template_hash", "prompt is")])
+def test_evaluations_of_games_with_other_rules_or_words_are_refused(tmp_path, key, said):
+    paths = [evaluation(tmp_path, name, {}, 0.5) for name in "ab"]
+    for path, value in zip(paths, ("1", "2"), strict=True):
+        document = json.loads(path.read_text())
+        document["protocols"]["game/arithmetic"][key] = value
+        path.write_text(json.dumps(document))
+    with pytest.raises(GiftError, match=f"`game/arithmetic` was played differently.*{said} other in .*b.json than in"):
+        api.compare(paths)
+
+
 def test_evaluations_with_nothing_in_common_are_refused(tmp_path):
     with pytest.raises(GiftError, match="no game in common"):
         api.compare([evaluation(tmp_path, "a", {"x": [1.0]}), evaluation(tmp_path, "b", {"y": [1.0]})])
