@@ -174,7 +174,8 @@ def read_split(task: str, root: Path, name: str | None, split: str) -> list[Row]
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())[:_SHOWN]
     raise MachineError(
         f"the lm-eval task `{task}`: no rows of split `{split}` in {root}: expected `{wanted}`; "
-        f"found {', '.join(found) if found else 'no file'}"
+        f"found {', '.join(found) if found else 'no file'}; "
+        f"`--data DIR` looks in DIR/{task} and in folders of its first words"
     )
 
 
@@ -216,7 +217,7 @@ def _find(name: str, source: Source, root: Path) -> tuple[str, list[Path]]:
                     return split, files
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())[:_SHOWN]
     raise MachineError(
-        f"benchmark `{name}`: no rows in {root}: expected {_wanted(source)}; "
+        f"benchmark `{name}`: no rows in {root}: expected {_wanted(source)}, with --data also in a folder `{name}`; "
         f"found {', '.join(found) if found else 'no file'}"
     )
 

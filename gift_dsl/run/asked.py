@@ -114,8 +114,12 @@ def benchmark_problems(plan: Plan) -> Iterator[str]:
 
 
 def _rows(benchmark: JsonMap, data: Path) -> dict[str, str]:
-    own = data / str(benchmark.get("task", benchmark["type"]))
-    return {"data_dir": str((own if own.exists() else data).resolve())}
+    """The folder of a benchmark's name, else the folder itself; a task's may be its group's: `mmlu` of its subjects."""
+    words = str(benchmark.get("task", benchmark["type"])).split("_")
+    fewest = 1 if benchmark["type"] == "lm_eval" else len(words)
+    names = ("_".join(words[:number]) for number in range(len(words), fewest - 1, -1))
+    found = next((data / name for name in names if (data / name).exists()), data)
+    return {"data_dir": str(found.resolve())}
 
 
 def _benchmark(name: str) -> JsonMap:

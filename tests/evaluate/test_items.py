@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from gift_dsl.errors import MachineError
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest
 from gift_dsl.evaluate.items import SOURCES, find_items, load_items, read_split
 from gift_dsl.evaluate.judge import Said
+from gift_dsl.run.asked import limited, named_benchmarks
 from gift_dsl.seat import PlayerFault
 from tests.evaluate.test_benchmarks import NAMES, Always, evaluate, request
 from tests.evaluate.words import Saying, make_engine, solve, write_rows
@@ -212,3 +215,25 @@ def test_another_chat_template_is_another_evaluation(rows, tmp_path):
     )
     evaluate(policy, asked)
     assert len(policy.asked) == 9
+
+
+def test_a_folder_of_rows_is_that_of_the_benchmark_or_of_the_group_of_a_task(tmp_path):
+    def place(name):
+        [found] = limited(named_benchmarks(plan, [name]), None, tmp_path)
+        return Path(found["data_dir"])
+
+    plan = SimpleNamespace(evaluation=SimpleNamespace(benchmarks=()))
+    assert place("lm_eval/mmlu_anatomy") == tmp_path
+    (tmp_path / "mmlu").mkdir()
+    assert place("lm_eval/mmlu_high_school_biology@5") == tmp_path / "mmlu"
+    assert place("mmlu") == tmp_path / "mmlu"
+    assert place("mmlu_pro") == tmp_path, "ours are never asked on the rows of another"
+    (tmp_path / "mmlu_anatomy").mkdir()
+    assert place("lm_eval/mmlu_anatomy") == tmp_path / "mmlu_anatomy"
+
+
+def test_a_message_says_which_folders_are_looked_in(tmp_path):
+    with pytest.raises(MachineError, match="with --data also in a folder `mmlu_pro`"):
+        load_items("mmlu_pro", tmp_path)
+    with pytest.raises(MachineError, match="looks in DIR/mmlu_anatomy"):
+        read_split("mmlu_anatomy", tmp_path, "anatomy", "test")
