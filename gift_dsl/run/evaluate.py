@@ -30,7 +30,7 @@ from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest, Progress, chat_hash, evaluate_benchmarks
 from gift_dsl.evaluate.games import GamesRequest
 from gift_dsl.evaluate.judge import StandInJudge
-from gift_dsl.plan import FinalPlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
+from gift_dsl.plan import FinalPlan, GamePlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
@@ -45,6 +45,7 @@ STAND_IN: Final = "stand-in"
 """As a judge: the offline one, whose scores are never called CommonGen."""
 _GAME_TASK: Final = "gift-eval-game/1"
 _PROMPTS: Final = "gift-game-prompts/1"
+_RULES: Final = "gift-game-rules/1"
 
 MakeServices = Callable[[], Services]
 """Connections of their own for one event loop; limits and counts are shared."""
@@ -209,11 +210,15 @@ class _Work:
         return json.loads(json_text(document_of(result, {"digest": key})))
 
     def prompts(self) -> dict[str, dict[str, Any]]:
-        """By game, what prompts are made of: digests of its wording and of the chat template, what that is told."""
+        """By game, digests of its rules, of its wording and of the chat template, and what that is told."""
         plan = self.request.plan
         system, shared = plan.stages[-1].system_prompt, self._chat()
         return {
-            name: {"template_hash": digest(_PROMPTS, [system, to_json(plan.game(name).prompt)]), **shared}
+            name: {
+                "rules_hash": rules_hash(plan.game(name)),
+                "template_hash": digest(_PROMPTS, [system, to_json(plan.game(name).prompt)]),
+                **shared,
+            }
             for name in self.request.played
         }
 
@@ -293,6 +298,14 @@ class _Work:
             return found.to_json()
 
         return asyncio.run(ask())
+
+
+def rules_hash(game: GamePlan) -> str:
+    """Digest of how a game is played and what its outcomes are worth, whatever it is called and whoever plays it."""
+    seats = [game.trainee_seat, game.trainee_role]
+    worth = [list(game.reward), game.format_penalty, game.illegal_penalty]
+    rules = [game.family, to_json(game.params), game.max_turns, game.illegal_retries]
+    return digest(_RULES, [*rules, seats, worth])
 
 
 def benchmarks_request(plan: Plan, examinee: Examinee, **more: Any) -> BenchmarksRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from gift_dsl.evaluate.paper import paper_rows
 from gift_dsl.report.eval_tables import comparison_tables
 from gift_dsl.report.tables import to_latex, to_markdown
 from gift_dsl.run.arms import arm_hash
+from gift_dsl.run.evaluate import rules_hash
 from tests.run.evaluated import answered, examined_run, make_run, plan_of, result_of, rounds_of
 
 SHUFFLED = "games.chain.order=shuffled"
@@ -387,6 +389,14 @@ def test_evaluations_without_their_samples_are_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(MachineError, match="the samples of the benchmarks are missing"):
         api.compare([paths[0], paths[1].rename(tmp_path / "elsewhere" / "b.json")])
+
+
+@pytest.mark.parametrize("change", ["generate.high=9", "reward.loss=0.1", "max_turns=3"])
+def test_the_digest_of_rules_is_of_parameters_rewards_and_turns(tmp_path, change):
+    name = "arithmetic" if "high" in change else "tictactoe"
+    one, other = (plan_of(tmp_path, *sets).game(name) for sets in ((), (f"games.{name}.{change}",)))
+    assert rules_hash(one) == rules_hash(replace(one, name="another"))
+    assert rules_hash(one) != rules_hash(other)
 
 
 @pytest.mark.parametrize(("key", "said"), [("rules_hash", "rules or rewards are"), ("template_hash", "prompt is")])

@@ -172,6 +172,7 @@ def test_what_prompts_are_made_of_stands_beside_every_game(own):
     found = evaluate(own.path, rounds=2, games=("arithmetic", "nested"))["protocols"]
     alone, part, other = (found[name] for name in TASKS)
     assert alone["template_hash"] == part["template_hash"] != other["template_hash"]
+    assert alone["rules_hash"] == part["rules_hash"] != other["rules_hash"]
     assert alone["chat_template_hash"] == other["chat_template_hash"]
     assert (alone["thinking"], alone["compat"]) == (thinking_of(own.plan), own.plan.compat)
 
