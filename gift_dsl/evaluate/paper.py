@@ -50,7 +50,8 @@ PROTOCOLS: Final[Mapping[str, Mapping[str, Any]]] = {
     else {"items": total, "shots": 0, **_SAMPLED, **({"judge": "gpt-4o"} if name == "commongen" else {})}
     for name, total in ITEMS.items()
 }
-"""How each column was measured, from the paper (section 4.1) and the scripts that its authors published."""
+"""How each column was measured, from the evaluation scripts that the authors published; those of table 7, whose models
+are behind servers, are not among them, and are taken to be alike."""
 
 _NAMED: Final = ("opponents", "judge")
 _SHOWN: Final = (
