@@ -36,7 +36,8 @@ def _no_best(run: Path) -> str | None:
     """Why a run keeps no best model; None where it does, or where its plan cannot be read."""
     try:
         evaluation: dict[str, Any] = json.loads((run / "plan.json").read_text(encoding="utf-8"))["evaluation"]
-        probe, kept = evaluation["probe"], (evaluation["final"] or {}).get("checkpoints", ())
+        probe, final = evaluation["probe"], evaluation["final"]
+        kept: list[Any] = [] if final is None else final["checkpoints"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if probe is None:
