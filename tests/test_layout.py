@@ -38,6 +38,7 @@ ADAPTERS = (
     "spec/events_ruamel.py",
     "train/glow.py",
     "train/grpo.py",
+    "train/guards.py",
     "train/optimizers.py",
     "train/sft.py",
     "train/sharding.py",

@@ -20,8 +20,9 @@ from torch import Tensor
 from gift_dsl.plan import JsonMap
 from gift_dsl.train.epochs import EMPTY, Course
 from gift_dsl.train.glow_weights import GlowHistory, GlowRule, glow_weights, sample_losses
+from gift_dsl.train.guards import within_memory
 from gift_dsl.train.job import StageJob
-from gift_dsl.train.sft import SupervisedTrainer, make_stage_course, within_memory
+from gift_dsl.train.sft import SupervisedTrainer, make_stage_course
 
 _HISTORY_FILE: Final = "glow_state.pt"
 

@@ -50,17 +50,11 @@ from gift_dsl.play.seats import ModelPlayer, model_player
 from gift_dsl.play.voids import TooManyVoids
 from gift_dsl.records import StepRecord
 from gift_dsl.train.batch import Row, Update, rows_of_rank
+from gift_dsl.train.guards import NotFinite, are_finite, gradient_norm, guard, within_memory
 from gift_dsl.train.importance import Mismatch, importance_weights, mismatch_sums
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.league import League, snapshot_rules
-from gift_dsl.train.optimizers import (
-    are_finite,
-    carry_optimizer,
-    gradient_norm,
-    guard,
-    make_optimizer,
-    too_large,
-)
+from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
 from gift_dsl.train.state import TrainState
@@ -84,10 +78,6 @@ _OF_COMPLETIONS: Final = (
     "ref_per_token_logps",
     "sampling_per_token_logps",
 )
-
-
-class NotFinite(GiftError):  # noqa: N818 - what happened, as for TooManyVoids
-    """A loss or gradient is no number. The weights are those before the update, and its rows were saved."""
 
 
 def train_grpo(job: StageJob) -> None:
@@ -122,10 +112,9 @@ def train_grpo(job: StageJob) -> None:
         trainer = GiftTrainer(job, playing)
         trainer.rest()
         try:
-            trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
-            trainer.give_weights()  # to whoever measures the stage
-        except torch.OutOfMemoryError as error:
-            raise too_large(job) from error
+            with within_memory(job):
+                trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+                trainer.give_weights()  # to whoever measures the stage
         except (LimitReached, TooManyVoids):
             trainer.save_between_steps()
             raise

@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import torch
-from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from gift_dsl.errors import GiftError
 from gift_dsl.train.job import StageJob
-from gift_dsl.train.sharding import load_optimizer, whole
-from gift_dsl.train.team import Team
+from gift_dsl.train.sharding import load_optimizer
 
 _NEWTON_SCHULZ_STEPS: Final = 4
 """One fewer than usual: as good for the small models that this was measured on, and a fifth cheaper."""
@@ -119,38 +116,3 @@ def carry_optimizer(optimizer: Any, job: StageJob) -> None:
         for key in group.keys() - {"params"}:
             del group[key]  # a schedule starts from `initial_lr` where it finds one
         group.update(values)
-
-
-# ── before a step ──
-
-
-def guard(optimizer: Any, may_step: Callable[[Any], bool]) -> None:
-    """Ask before each step of an optimizer; several times an update where DeepSpeed steps piece by piece."""
-    step = optimizer.step
-
-    def guarded(self: Any, closure: Any = None) -> Any:
-        return step(closure) if may_step(self) else None
-
-    optimizer.step = types.MethodType(guarded, optimizer)
-
-
-def gradient_norm(optimizer: Any) -> Tensor:
-    """Over all weights of an optimizer, also where processes share them; they call it together."""
-    grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-    return whole(torch.nn.utils.get_total_norm(grads))
-
-
-def are_finite(values: Iterable[Tensor], team: Team) -> bool:
-    """Whether numbers are finite on every process; asked of all, because none may go on alone where shards are."""
-    return all(team.gather(all(bool(one.isfinite()) for one in values)))
-
-
-def too_large(job: StageJob) -> GiftError:
-    """What to say when an update does not fit into memory."""
-    ways = ["lower `resources.micro_batch_size`"]
-    if not job.plan.model.gradient_checkpointing:
-        ways.append("set `model.gradient_checkpointing: true`")
-    if job.spread is None:
-        ways.append("share the weights between processes (`resources.sharding: fsdp`)")
-    said = f"{', '.join(ways[:-1])} or {ways[-1]}" if ways[1:] else ways[0]
-    return GiftError(f"out of memory while stage `{job.stage.name}` was updated: {said}")

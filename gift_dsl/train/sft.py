@@ -12,8 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,14 +25,14 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from gift_dsl.data import slots
-from gift_dsl.errors import GiftError
 from gift_dsl.plan import JsonMap
 from gift_dsl.records import StepRecord
 from gift_dsl.train.epochs import EMPTY, Course, make_course
+from gift_dsl.train.guards import NotFinite, are_finite, gradient_norm, guard, within_memory
 from gift_dsl.train.job import StageJob
 from gift_dsl.train.league import League, snapshot_rules
 from gift_dsl.train.lessons import collect
-from gift_dsl.train.optimizers import are_finite, carry_optimizer, gradient_norm, guard, make_optimizer, too_large
+from gift_dsl.train.optimizers import carry_optimizer, make_optimizer
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import RateSchedule, rate_factor
 from gift_dsl.train.sharding import ShardedCheckpoints, offering_shards, settle, sharding_arguments
@@ -43,10 +42,6 @@ from gift_dsl.train.team import Team
 _NOT_LEARNED: Final = -100
 _NOTHING: Final = TaughtRow((0, 0), (0, 0))
 """Stands at a place without a row: the shortest that has a next id to predict."""
-
-
-class NotFinite(GiftError):  # noqa: N818 - what happened
-    """A loss or gradient is no number. The weights are those before the update, and its rows were saved."""
 
 
 def train_sft(job: StageJob) -> None:
@@ -62,15 +57,6 @@ def train_sft(job: StageJob) -> None:
     """
     with within_memory(job):
         SupervisedTrainer(job, make_stage_course(job)).run()
-
-
-@contextmanager
-def within_memory(job: StageJob) -> Generator[None]:
-    """Says what to lower where an update does not fit."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise too_large(job) from error
 
 
 def make_stage_course(job: StageJob) -> Course:

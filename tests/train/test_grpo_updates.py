@@ -16,7 +16,8 @@ from gift_dsl.errors import GiftError
 from gift_dsl.plan import LoraPlan
 from gift_dsl.train import grpo
 from gift_dsl.train import step as step_module
-from gift_dsl.train.grpo import GiftTrainer, NotFinite
+from gift_dsl.train.grpo import GiftTrainer
+from gift_dsl.train.guards import NotFinite
 from tests.train.staged import Log, Recorded, Watched, engine_of, logprobs, plan_of, recorded_plan, schooled, train
 
 torch.set_num_threads(1)

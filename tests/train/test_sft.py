@@ -12,10 +12,11 @@ from gift_dsl.errors import GiftError
 from gift_dsl.records import StepRecord
 from gift_dsl.train.epochs import EMPTY, make_course
 from gift_dsl.train.glow import train_glow
+from gift_dsl.train.guards import NotFinite
 from gift_dsl.train.optimizers import Together, make_optimizer
 from gift_dsl.train.rows_sft import TaughtRow
 from gift_dsl.train.schedule import rate_factor
-from gift_dsl.train.sft import NotFinite, SupervisedTrainer, make_schedule, make_stage_course, train_sft
+from gift_dsl.train.sft import SupervisedTrainer, make_schedule, make_stage_course, train_sft
 from tests.engines.small import make_model
 from tests.train.lesson_plans import Heard, job_of, plan_of, with_stage
 

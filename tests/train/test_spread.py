@@ -13,7 +13,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from gift_dsl.errors import GiftError
 from gift_dsl.plan import LoraPlan
 from gift_dsl.train import sharding
-from gift_dsl.train.optimizers import too_large
+from gift_dsl.train.guards import too_large
 from gift_dsl.train.sharding import Spread, needs_copy, sharding_arguments, sharding_of, zero_config
 from tests.train.staged import engine_of, job_of, recorded_plan
 
