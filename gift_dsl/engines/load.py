@@ -112,7 +112,7 @@ def adapt(model: Any, lora: LoraPlan, seed: int, revision: str | None = None) ->
             f"`model.lora.target_modules: {list(targets)}` names the head: its adapters would not be trained"
         )
     device = model.device
-    with torch.random.fork_rng([] if device.type == "cpu" else [device]), _quiet_peft():
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]), quiet_peft():
         torch.manual_seed(stream(seed, "lora").getrandbits(63))
         try:
             return get_peft_model(model, config)
@@ -128,7 +128,7 @@ def load_model(model: ModelPlan, source: str, *, device: str | torch.device = "c
     """
     if (base := adapted_by(source)) is not None:
         whole = load_model(replace(model, revision=base.revision), base.source, device=device)
-        with _quiet_peft():
+        with quiet_peft():
             return PeftModel.from_pretrained(whole, source).merge_and_unload().requires_grad_(True)
     auto: Any = AutoModelForCausalLM
     try:
@@ -159,7 +159,8 @@ def _reaching(source: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _quiet_peft() -> Iterator[None]:
+def quiet_peft() -> Iterator[None]:
+    """A block in which peft asks transformers by an old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
         yield

@@ -10,7 +10,6 @@ checkpoint of one is a checkpoint of the other; with ZeRO, DeepSpeed adds its ow
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from gift_dsl.engines.frozen import base_model, is_adapted, load_frozen
+from gift_dsl.engines.load import quiet_peft
 from gift_dsl.engines.transformers import TransformersEngine
 from gift_dsl.errors import GiftError
 from gift_dsl.plan import Plan
@@ -236,8 +236,7 @@ def gathered(model: Any, *, keeps: bool) -> dict[str, Tensor]:
 def unspread(model: Any, weights: dict[str, Tensor]) -> Any:
     """A model of the same architecture and adapters with these weights, on the CPU."""
     base = base_model(model)
-    with torch.random.fork_rng([]), torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)  # peft's own
+    with torch.random.fork_rng([]), torch.device("meta"), quiet_peft():
         made = type(base)(base.config)  # FSDP's class makes the architecture's own
         if is_adapted(model):
             made = get_peft_model(made, model.peft_config["default"])
