@@ -29,6 +29,7 @@ from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import FINAL
 from gift_dsl.run.stage import Session, local_player
 from gift_dsl.run.subjects import Examinee, opponent_of_plan, thinking_of
+from gift_dsl.run.tested import SCHEMAS
 
 
 def run_final(session: Session) -> None:
@@ -56,7 +57,7 @@ def _play(session: Session) -> None:
         return
     test, sampling = _Test(session, request), (final.temperature, final.max_tokens)
     document = {
-        "schema": "gift-final/1",
+        "schema": SCHEMAS[FINAL],
         "checkpoints": {
             str(name): test.play(("checkpoint", str(name)), partial(_checkpoint, session, name))
             for name in final.checkpoints

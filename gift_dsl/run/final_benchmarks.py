@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from gift_dsl.artifacts.files import json_text, safe_name, write_whole
 from gift_dsl.evaluate.benchmarks import BenchmarksRequest, evaluate_benchmarks
@@ -19,8 +19,7 @@ from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import BENCHMARKS
 from gift_dsl.run.stage import Session
 from gift_dsl.run.subjects import Examinee, model_examinee, opponent_of_plan
-
-FINAL_BENCHMARKS_SCHEMA: Final = "gift-final-benchmarks/1"
+from gift_dsl.run.tested import SCHEMAS
 
 LoadCheckpoint = Callable[[int | str], tuple[str, Any]]
 """Where the weights of a checkpoint are, and their engine."""
@@ -54,7 +53,7 @@ def run_benchmarks(session: Session, load: LoadCheckpoint) -> None:
     progress.close()
     if session.is_main:
         run.evaluation.mkdir(exist_ok=True)
-        write_whole(run.evaluation / f"{BENCHMARKS}.json", json_text({"schema": FINAL_BENCHMARKS_SCHEMA, **found}))
+        write_whole(run.evaluation / f"{BENCHMARKS}.json", json_text({"schema": SCHEMAS[BENCHMARKS], **found}))
 
 
 def tested_checkpoints(plan: Plan) -> tuple[int | str, ...]:

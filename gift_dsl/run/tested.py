@@ -10,7 +10,8 @@ from gift_dsl.artifacts.files import read_object
 from gift_dsl.errors import MachineError
 from gift_dsl.run.request import BENCHMARKS, FINAL
 
-_SCHEMAS: Final[Mapping[str, str]] = {FINAL: "gift-final/1", BENCHMARKS: "gift-final-benchmarks/1"}
+SCHEMAS: Final[Mapping[str, str]] = {FINAL: "gift-final/1", BENCHMARKS: "gift-final-benchmarks/1"}
+"""By name of the file: what it says it is."""
 
 
 def tested_checkpoint(run: RunDirectory, name: str) -> tuple[str, Mapping[str, Any]] | None:
@@ -31,9 +32,9 @@ def tested_checkpoint(run: RunDirectory, name: str) -> tuple[str, Mapping[str, A
         document = read_object(path)
     except FileNotFoundError:
         return None
-    if document.get("schema") != _SCHEMAS[name]:
+    if document.get("schema") != SCHEMAS[name]:
         raise MachineError(
-            f"{path} is not of this version: its schema is {document.get('schema')!r}, not {_SCHEMAS[name]}"
+            f"{path} is not of this version: its schema is {document.get('schema')!r}, not {SCHEMAS[name]}"
         )
     found = cast("dict[str, dict[str, Any]]", document.get("checkpoints"))
     if not found:
