@@ -35,11 +35,9 @@ from gift_dsl.run.given import given_processes, join_given, stay_apart
 from gift_dsl.run.processes import start_together, wait_for
 from gift_dsl.run.subjects import Who
 from gift_dsl.settings import load_key_bindings
-from gift_dsl.train.team import Team
+from gift_dsl.train.team import Team, is_of_another
 
 _KINDS: Final = {kind.__name__: kind for kind in (GiftError, LimitReached, UsageError, MachineError)}
-_OF_ANOTHER: Final = "another process failed"
-"""How a `Team` begins what it tells of a process that is not this one."""
 
 
 @contextmanager
@@ -150,7 +148,7 @@ def _request(order: dict[str, Any]) -> EvalRequest:
 def _failure(folder: Path, code: int) -> GiftError:
     """What the processes left, of the lowest rank that speaks of itself."""
     left = [read_object(path) for path in sorted(folder.glob("failed-*.json"))]
-    told = sorted(left, key=lambda one: one["message"].startswith(_OF_ANOTHER))
+    told = sorted(left, key=lambda one: is_of_another(one["message"]))
     if not told:
         return GiftError(f"a process of the evaluation ended with {code}; what was finished is kept")
     return _KINDS.get(told[0]["kind"], GiftError)(told[0]["message"])

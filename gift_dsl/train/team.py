@@ -6,6 +6,7 @@ waiting for it for ever.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
@@ -65,6 +66,15 @@ Failure = tuple[int, str]
 
 _KINDS: Final = (GiftError, MachineError, TooManyVoids, LimitReached)
 """What all processes raise because of one; where several failed, the first of these."""
+
+
+_OF_ANOTHER: Final = re.compile(r"(another process failed: )?process \d+: ")
+"""How `together` begins what it tells of a process that is not this one."""
+
+
+def is_of_another(message: str) -> bool:
+    """Whether an error tells of a process that is not the one that raised it."""
+    return _OF_ANOTHER.match(message) is not None
 
 
 def _failure(error: BaseException | None) -> Failure | None:

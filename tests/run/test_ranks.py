@@ -157,6 +157,17 @@ def test_of_several_failures_the_one_of_whoever_failed_is_told(tmp_path):
     assert type(_failure(tmp_path / "empty", -9)) is GiftError
 
 
+@pytest.mark.parametrize("kind", [LimitReached, MachineError, GiftError])
+def test_what_a_team_tells_of_another_process_is_not_taken_for_its_own(tmp_path, kind):
+    heard = [([], (0 if kind is GiftError else 1 if kind is MachineError else 3, "no more"))]
+    with pytest.raises(kind) as told:
+        Team(0, 2, lambda own: [own, *heard]).together(list)
+    for rank, message in enumerate((str(told.value), "no more")):
+        text = json.dumps({"kind": kind.__name__, "message": message})
+        (tmp_path / f"failed-{rank:06d}.json").write_text(text)
+    assert str(_failure(tmp_path, 1)) == "no more"
+
+
 def test_a_launcher_with_another_number_of_processes_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
