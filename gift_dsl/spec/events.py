@@ -58,7 +58,8 @@ def _words(inside: str) -> str:
     # A colon belongs to a word unless white space follows; the second and later words start with no `#`.
     colon = r":(?![\0 \t\r\n])"
     word = rf"(?:[^\0 \t\r\n:{inside}]++|{colon})"
-    return rf"{word}++(?: ++(?:[^\0 \t\r\n:#{inside}]|{colon}){word}*+)*+"
+    # Only single characters are repeated possessively: groups are repeated wrongly so by Python 3.11.0 to 3.11.4.
+    return rf"{word}+(?: ++(?:[^\0 \t\r\n:#{inside}]|{colon}){word}*)*"
 
 
 BLOCK_WORDS: Final = _words("")

@@ -20,11 +20,11 @@ MAX_KEY: Final = 1000
 
 # First characters of a plain scalar: no indicator, no odd space, and neither `---` nor `...`.
 _FIRST: Final = r"""(?=[^\s\0\-?:,\[\]{}#&*!|>'"%@`.]|-[0-9A-Za-z.]|\.[0-9A-Za-z])"""
-_QUOTED: Final = r""""([^"\\\n\0]*+)"|'((?:[^'\n\0]++|'')*+)'"""
+_QUOTED: Final = r""""([^"\\\n\0]*+)"|'((?:[^'\n\0]++|'')*)'(?!')"""
 _BLOCK: Final = re.compile(rf"({_FIRST}{BLOCK_WORDS})|{_QUOTED}|([\[{{])|(-)(?=[ \n])")
 _FLOW: Final = re.compile(rf"({_FIRST}{FLOW_WORDS})|{_QUOTED}|([\[{{])")
 _PLAIN, _DOUBLE, _SINGLE, _BRACKET, _DASH = range(1, 6)
-_BLANK: Final = re.compile(r"(?: *+(?:#[^\n\0]*+)?\n)*+ *+(?:#[^\n\0]*+)?")
+_BLANK: Final = re.compile(r"(?: *+(?:#[^\n\0]*+)?\n)* *+(?:#[^\n\0]*+)?")
 _STYLES: Final = ("", "", '"', "'")
 
 
