@@ -3,38 +3,61 @@
     python benchmarks/update.py
 
 The same 32 rows (as short as single questions, as long as talks of many turns; lengths are made up so that about half
-of TRL's positions are padding) go through the same trainer and loss.
-TRL's way: rows shuffled, and all micro-batches padded to the longest prompt and completion of the whole batch. Ours:
-longest first, each micro-batch cut to its longest row. CPU seconds of forward and backward passes, one torch thread,
-the two in turns.
+of TRL's positions are padding) go through the same model, settings and loss.
+TRL's way: its trainer; rows shuffled, and all micro-batches padded to the longest prompt and completion of the whole
+batch. Ours: the trainer of a grpo stage; longest first, each micro-batch cut to its longest row (in the time that is
+measured), sampled ids alone through the head of a large vocabulary, the sums of a step's metrics made. `cut` is ours
+with TRL's head. CPU seconds of forward and backward passes, one torch thread, the three in turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-from trl.trainer.grpo_config import GRPOConfig
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from gift_dsl.api import compile_spec
 from gift_dsl.data import slots
+from gift_dsl.engines.load import load_policy, load_tokenizer
 from gift_dsl.engines.tiny import make_tokenizer
+from gift_dsl.play.seats import model_player
 from gift_dsl.rng import stream
 from gift_dsl.train.batch import Row
-from gift_dsl.train.grpo import _split, _trimmed
+from gift_dsl.train.grpo import GiftTrainer, _split, _trimmed, make_config
+from gift_dsl.train.job import StageJob
+from gift_dsl.train.league import League
+from gift_dsl.train.step import Playing
 
+SPEC: Final = """\
+gift: 1
+name: update
+seed: 1
+model: {{source: {model}, gradient_checkpointing: false}}
+precision: fp32
+games:
+  tictactoe: {{type: tictactoe, opponents: rival}}
+opponents:
+  rival: {{type: random}}
+rollout: {{max_tokens_per_turn: 32}}
+stages:
+  - {{name: play, type: grpo, play: tictactoe, until: {{steps: 1}}}}
+algorithm: {{preset: dapo, groups_per_step: 2, group_size: 16, mini_batch_size: 32}}
+resources: {{micro_batch_size: 4, threads: 1}}
+"""
 KINDS = ((14, (35, 55), (25, 50)), (11, (40, 60), (60, 110)), (7, (60, 90), (110, 160)))
 """Rows, prompt and completion lengths of each kind of game."""
-MICRO = 4
 
 
 def make_rows(rng: random.Random, vocabulary: int) -> list[Row]:
@@ -82,47 +105,124 @@ def as_batch(rows: Sequence[Row]) -> dict[str, Tensor]:
     }
 
 
-def micro_batches(rows: Sequence[Row], rng: random.Random, *, ours: bool) -> list[dict[str, Any]]:
-    """The batch cut as we do it, or as TRL does."""
-    chosen = sorted(rows, key=lambda row: -row.length) if ours else rng.sample(list(rows), len(rows))
-    parts = _split(as_batch(chosen), len(rows) // MICRO)
-    return [_trimmed(part) for part in parts] if ours else parts
+class Theirs:
+    """TRL's trainer and micro-batches."""
+
+    def __init__(self, trainer: GRPOTrainer) -> None:
+        self.trainer, self.model = trainer, trainer.model
+        self.model.train()
+        trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+
+    def batch(self, rows: Sequence[Row], rng: random.Random) -> dict[str, Tensor]:
+        """All rows of an update in the order of this side."""
+        return as_batch(rng.sample(list(rows), len(rows)))
+
+    def cut(self, micro: dict[str, Any]) -> dict[str, Any]:
+        """A micro-batch as this side trains on it."""
+        return micro
+
+    def update(self, rows: Sequence[Row], rng: random.Random) -> tuple[float, list[Tensor]]:
+        """CPU seconds and gradients of one update."""
+        batch = self.batch(rows, rng)
+        self.model.zero_grad()
+        start = time.process_time()
+        for part in _split(batch, self.trainer.args.gradient_accumulation_steps):
+            self.trainer._compute_loss(self.model, self.cut(part)).backward()
+        seconds = time.process_time() - start
+        return seconds, [one.grad.clone() for one in self.model.parameters() if one.grad is not None]
 
 
-def update(trainer: GRPOTrainer, parts: Sequence[dict[str, Any]]) -> tuple[float, list[Tensor]]:
-    """CPU seconds and gradients of one update."""
-    trainer.model.zero_grad()
-    start = time.process_time()
-    for part in parts:
-        trainer._compute_loss(trainer.model, part).backward()
-    seconds = time.process_time() - start
-    return seconds, [one.grad.clone() for one in trainer.model.parameters() if one.grad is not None]
+class Ours(Theirs):
+    """The trainer of a grpo stage."""
+
+    def batch(self, rows: Sequence[Row], rng: random.Random) -> dict[str, Tensor]:
+        """Longest first."""
+        del rng
+        ordered = sorted(rows, key=lambda row: -row.length)
+        return as_batch(ordered) | {"update_tokens": torch.full([len(rows)], float(sum(sum(r.mask) for r in rows)))}
+
+    def cut(self, micro: dict[str, Any]) -> dict[str, Any]:
+        """To its longest row."""
+        return _trimmed(micro)
 
 
-def make_trainer(folder: Path, sizes: dict[str, int], tokenizer: PreTrainedTokenizerFast) -> GRPOTrainer:
-    """TRL's trainer with a random model."""
+def make_model(folder: Path, sizes: Mapping[str, int]) -> None:
+    """A random model and a tokenizer, which nobody asks for more than its special ids."""
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(Qwen2Config(**sizes, max_position_embeddings=1024, tie_word_embeddings=True))
-    num_rows = sum(count for count, _, _ in KINDS)
-    config = GRPOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=MICRO,
-        gradient_accumulation_steps=num_rows // MICRO,
-        steps_per_generation=num_rows // MICRO,
-        num_generations=num_rows,
-        loss_type="dapo",
-        bf16=False,
-        activation_checkpointing=False,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        report_to=[],
+    Qwen2ForCausalLM(Qwen2Config(**sizes, max_position_embeddings=1024, tie_word_embeddings=True)).save_pretrained(
+        folder
     )
+    make_tokenizer([f"w{index}" for index in range(50)], 1024).save_pretrained(folder)
+
+
+def make_job(folder: Path) -> StageJob:
+    """A grpo stage of one update with weights of its own."""
+    spec = folder / "update.yaml"
+    spec.write_text(SPEC.format(model=folder), encoding="utf-8")
+    (plan,) = compile_spec(str(spec))
+    engine, tokenizer = load_policy(plan.model, str(folder)), load_tokenizer(plan.model, str(folder))
+    return StageJob(
+        plan=plan, stage=plan.stages[0], index=0, engine=engine, tokenizer=tokenizer, folder=folder / "stage"
+    )
+
+
+def make_theirs(job: StageJob) -> Theirs:
+    """TRL's trainer with the settings of ours."""
+    tokenizer: Any = job.tokenizer
     trainer = GRPOTrainer(
-        model, lambda completions, **_: [0.0] * len(completions), config, slots(1), processing_class=tokenizer
+        job.model,
+        lambda completions, **_: [0.0] * len(completions),
+        make_config(job),
+        slots(1),
+        processing_class=tokenizer,
     )
-    trainer.current_gradient_accumulation_steps = num_rows // MICRO
-    trainer.model.train()
-    return trainer
+    return Theirs(trainer)
+
+
+def make_ours(job: StageJob, runner: asyncio.Runner, *, whole_head: bool) -> Ours:
+    """The trainer of a grpo stage, which will play nothing."""
+    playing = Playing(
+        plan=job.plan,
+        stage=job.stage,
+        games={},
+        policy=model_player("policy", job.engine),
+        league=League({}, {}, job.engine),
+        runner=runner,
+    )
+    trainer = GiftTrainer(job, playing)
+    if whole_head:
+        trainer._scores_sampled = False
+    return Ours(trainer)
+
+
+def measure(sizes: Mapping[str, int], rounds: int) -> str:
+    """A row of the table."""
+    rows = make_rows(stream(1, "rows"), sizes["vocab_size"])
+    with tempfile.TemporaryDirectory() as name, asyncio.Runner() as runner:
+        folder = Path(name)
+        make_model(folder, sizes)
+        sides = {
+            "TRL": make_theirs(make_job(folder)),
+            "cut": make_ours(make_job(folder), runner, whole_head=True),
+            "ours": make_ours(make_job(folder), runner, whole_head=False),
+        }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    grads: dict[str, list[Tensor]] = {}
+    for number in range(rounds + 1):
+        for side, trainer in sides.items():
+            spent, grads[side] = trainer.update(rows, stream(number, "order"))
+            if number:  # the first warms up
+                seconds[side].append(spent)
+    medians = {side: statistics.median(values) for side, values in seconds.items()}
+    cells = [f"{sides['TRL'].model.num_parameters() / 1e6:.1f}M", *(f"{medians[side]:.2f}" for side in sides)]
+    for side in ("cut", "ours"):
+        ratios = sorted(a / b for a, b in zip(seconds[side], seconds["TRL"], strict=True))
+        cells.append(f"{medians[side] / medians['TRL']:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    largest = max(float(one.abs().max()) for one in grads["TRL"])
+    difference = max(
+        float((a - b).abs().max()) for side in ("cut", "ours") for a, b in zip(grads[side], grads["TRL"], strict=True)
+    )
+    return " | ".join(["", *cells, f"{largest:.3f}", f"{difference:.1e}", ""]).strip()
 
 
 def main() -> None:
@@ -131,33 +231,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
-    tokenizer = make_tokenizer([f"w{index}" for index in range(50)], 1024)
+    logging.disable_progress_bar()
     rows = make_rows(stream(1, "rows"), 512)
     width = sum(max(map(len, ids)) for ids in ([row.prompt_ids for row in rows], [row.completion_ids for row in rows]))
     print(f"padding without cutting: {1 - sum(row.length for row in rows) / (width * len(rows)):.0%}")
-    print("| model | TRL's, CPU s | ours, CPU s | ratio (all rounds) | largest gradient | difference |")
-    print("|---|---|---|---|---|---|")
+    print("| model | TRL, CPU s | cut, CPU s | ours, CPU s | cut / TRL | ours / TRL | largest gradient | difference |")
+    print("|---|---|---|---|---|---|---|---|")
     for sizes in MODELS:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = make_trainer(Path(folder), sizes, tokenizer)
-        rows = make_rows(stream(1, "rows"), sizes["vocab_size"])
-        seconds: dict[bool, list[float]] = {True: [], False: []}
-        grads: dict[bool, list[Tensor]] = {}
-        for number in range(rounds + 1):
-            for ours in (True, False):
-                spent, grads[ours] = update(trainer, micro_batches(rows, stream(number, "order"), ours=ours))
-                if number:  # the first warms up
-                    seconds[ours].append(spent)
-        ratios = sorted(a / b for a, b in zip(seconds[True], seconds[False], strict=True))
-        largest = max(float(one.abs().max()) for one in grads[False])
-        difference = max(float((a - b).abs().max()) for a, b in zip(grads[True], grads[False], strict=True))
-        medians = {ours: statistics.median(values) for ours, values in seconds.items()}
-        parameters = trainer.model.num_parameters() / 1e6
-        print(
-            f"| {parameters:.1f}M | {medians[False]:.2f} | {medians[True]:.2f} | "
-            f"{medians[True] / medians[False]:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {largest:.3f} | "
-            f"{difference:.1e} |"
-        )
+        print(measure(sizes, rounds))
 
 
 MODELS = (
