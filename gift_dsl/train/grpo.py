@@ -64,10 +64,11 @@ from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
 _LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
-LARGE_VOCABULARY: Final = 1024
+LARGE_VOCABULARY: Final = 256
 """From so many ids on the head costs enough to leave out the positions whose log-probabilities nobody reads: prompts
-(off a GPU) and what was given between turns. In the quickstart, with 126, that would be 8 % of an update, and would
-change its numbers in the last bits."""
+(off a GPU) and what was given between turns. At 0.1M parameters that saves a fifth of an update with 256 ids and a
+quarter with 512 (`benchmarks/update.py`). The quickstart, with 126, would gain a seventh, but its numbers would change
+in the last bits, and the tables that were measured with it."""
 _STATE_FILE: Final = "gift_state.json"
 _OF_COMPLETIONS: Final = (
     "completion_ids",
