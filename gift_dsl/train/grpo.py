@@ -40,7 +40,7 @@ from trl.models.utils import prepare_deepspeed, prepare_fsdp
 from trl.trainer import utils as trl_utils
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
-from trl.trainer.utils import add_fused_lm_head
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head
 
 from gift_dsl.data import slots
 from gift_dsl.engines.frozen import frozen_copy, is_adapted
@@ -257,6 +257,21 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
 
     # ── rows ──
 
+    def get_train_dataloader(self) -> Any:
+        """The number of the step with each micro-batch; TRL's gives it as often as the step has rows, every time."""
+        steps: Any = self.train_dataset
+        return self._get_dataloader(
+            dataset=steps,
+            description="Training",
+            batch_size=1,
+            sampler_fn=self._steps_of_micro_batches,
+            is_training=True,
+        )
+
+    def _steps_of_micro_batches(self, dataset: Any) -> RepeatSampler:
+        """One for each process, as often as a process has micro-batches."""
+        return RepeatSampler(dataset, self.job.processes, repeat_count=self.args.steps_per_generation, shuffle=False)
+
     def play(self, number: int) -> dict[str, list[Any]]:
         """Play one step; the rows of this process as TRL wants them."""
         self.give_weights()
@@ -300,7 +315,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
             warnings.filterwarnings(
                 "ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning
             )  # TRL's own
-            batch = super()._generate_and_score_completions(inputs)
+            batch = super()._generate_and_score_completions(inputs * len(self._rows))
         width, device = batch["completion_ids"].shape[1], batch["completion_ids"].device
         padded = [[*row.advantages, *[0.0] * (width - len(row.advantages))] for row in self._rows]
         batch["advantages"] = torch.tensor(padded, dtype=torch.float32, device=device)

@@ -62,6 +62,16 @@ def test_nothing_is_learned_at_given_tokens_and_padding(monkeypatch, tmp_path):
     assert num_given > 10
 
 
+def test_a_micro_batch_is_handed_the_number_of_its_step_and_nothing_else(monkeypatch, tmp_path):
+    plan = recorded_plan(steps=2, micro=4)
+    watched = Watched(monkeypatch, Recorded(plan))
+    train(plan, tmp_path)
+    handed = [[one["prompt"] for one in slots] for slots in watched.trainer.get_train_dataloader()]
+    num_micro = watched.trainer.args.steps_per_generation
+    assert num_micro > 1
+    assert handed == [["0"]] * num_micro + [["1"]] * num_micro
+
+
 def test_what_was_sampled_is_what_is_trained(monkeypatch, tmp_path):
     watched = Watched(monkeypatch)
     start, log = engine_of(schooled()).model, Log()

@@ -17,6 +17,7 @@ OVERRIDDEN = {
     "_generate_and_score_completions": ["self", "inputs"],
     "_prepare_inputs": ["self", "generation_batch"],
     "_compute_loss": ["self", "model", "inputs"],
+    "get_train_dataloader": ["self"],
     "create_optimizer": ["self", "model"],
     "create_scheduler": ["self", "num_training_steps", "optimizer"],
     "log": ["self", "logs", "start_time"],
@@ -90,6 +91,13 @@ def test_the_loss_reads_what_we_put_into_a_batch_and_divides_as_we_do():
     assert "normalizer * self.current_gradient_accumulation_steps / self.args.steps_per_generation" in text
 
 
+def test_data_are_loaded_by_the_batch_and_sampler_that_are_asked_for():
+    text = source("get_train_dataloader")
+    for name in ("dataset", "description", "batch_size", "sampler_fn", "is_training"):
+        assert f"{name}=" in text
+        assert name in parameters(GRPOTrainer._get_dataloader)
+
+
 def test_the_buffer_and_its_cursor_are_as_they_were():
     text = source("_prepare_inputs")
     assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in text
@@ -99,6 +107,7 @@ def test_the_buffer_and_its_cursor_are_as_they_were():
 
 def test_the_helpers_have_the_parameters_that_we_know():
     assert parameters(utils.add_fused_lm_head)[:2] == ["model", "temperature"]
+    assert parameters(utils.RepeatSampler)[:4] == ["data_source", "mini_repeat_count", "batch_size", "repeat_count"]
     assert parameters(model_utils.prepare_deepspeed) == ["model", "accelerator"]
     assert parameters(model_utils.prepare_fsdp)[:2] == ["model", "accelerator"]
 
