@@ -11,11 +11,10 @@ import hashlib
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
-from itertools import compress, groupby
-from operator import attrgetter, not_
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import groupby
+from json.encoder import encode_basestring as quoted
 from typing import Any, Final, Literal, cast
 
 from gift_dsl.artifacts.decode import DecodeError, decode
@@ -29,17 +28,6 @@ _PLAIN: Final = tuple(field.name for field in fields(Trajectory) if field.name n
 _NOTHING: Final[JsonMap] = {}
 
 Precision = Literal["float32", "float64"]
-Values = Callable[[PartRecord | TurnRecord], tuple[Any, ...]]
-
-
-def _fields_of(kind: type[Any]) -> tuple[tuple[str, ...], Values, tuple[str, ...], tuple[Any, ...], Values]:
-    """Names of the fields without a default, what reads them, and the same of those with one, and their defaults."""
-    required = tuple(field.name for field in fields(kind) if field.default is MISSING)
-    others = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
-    return required, attrgetter(*required), tuple(others), tuple(others.values()), attrgetter(*others)
-
-
-_FIELDS_OF: Final = MappingProxyType({kind: _fields_of(kind) for kind in (PartRecord, TurnRecord)})
 
 
 def prompt_key(ids: Sequence[int]) -> str:
@@ -75,53 +63,97 @@ def shard_texts(stage_index: int, stage: str, step: int, groups: Sequence[Group]
         yield f'{{"prompt":"{key}","ids":{_numbers(ids)}}}'
     for one in trajectories:
         sequences = ",".join([_sequence(sequence, prompts[sequence.prompt_ids]) for sequence in one.sequences])
-        yield f'{json_line(_trajectory(one))[:-1]},"sequences":[{sequences}]}}'
+        yield f'{_trajectory(one)},"sequences":[{sequences}]}}'
 
 
-def _trajectory(one: Trajectory) -> dict[str, Any]:
-    """All of it but its sequences."""
+def _trajectory(one: Trajectory) -> str:
+    """All of it but its sequences, without the last brace."""
     data = {name: getattr(one, name) for name in _PLAIN}
     data["return"] = one.raw_return
-    data["parts"] = [_short(part) for part in one.parts]
-    data["turns"] = [_short(turn) for turn in one.turns]
-    return data
+    parts, turns = ",".join(map(_part, one.parts)), ",".join(map(_turn, one.turns))
+    return f'{json_line(data)[:-1]},"parts":[{parts}],"turns":[{turns}]'
 
 
-def _short(record: PartRecord | TurnRecord) -> dict[str, Any]:
-    """The data of a record without the values that are its fields' defaults."""
-    required, required_of, others, defaults, others_of = _FIELDS_OF[type(record)]
-    data = dict(zip(required, required_of(record), strict=True))
-    for name, default, value in zip(others, defaults, others_of(record), strict=True):
-        if value != default:
-            data[name] = value
-    return data
+def _part(record: PartRecord) -> str:
+    """A part, without what is as it is by default."""
+    written = (
+        f'{{"label":{quoted(record.label)},"game":{quoted(record.game)},"instance":{quoted(record.instance)},'
+        f'"seat":{record.seat},"role":{quoted(record.role)},"outcome":"{record.outcome}","reward":{_number(record.reward)}'
+    )
+    if record.penalty:
+        written += f',"penalty":{_number(record.penalty)}'
+    if record.reason is not None:
+        written += f',"reason":{quoted(record.reason)}'
+    if record.opponent_illegal:
+        written += f',"opponent_illegal":{record.opponent_illegal}'
+    if record.truncated:
+        written += f',"truncated":{record.truncated}'
+    if record.chance is not None:
+        written += f',"chance":{_number(record.chance)}'
+    return written + "}"
+
+
+def _turn(record: TurnRecord) -> str:
+    """A turn, without what is as it is by default. There are thousands in a step: see docs/performance.md."""
+    action = "null" if record.action is None else quoted(record.action)
+    written = (
+        f'{{"part":{quoted(record.part)},"seat":{record.seat},"player":{quoted(record.player)},'
+        f'"text":{quoted(record.text)},"action":{action},"end":"{record.end}"'
+    )
+    if record.reason is not None:
+        written += f',"reason":{quoted(record.reason)}'
+    if record.tokens:
+        written += f',"tokens":{record.tokens}'
+    if record.sequence is not None:
+        written += f',"sequence":{record.sequence}'
+    if record.span is not None:
+        written += f',"span":[{record.span[0]},{record.span[1]}]'
+    if record.penalty:
+        written += f',"penalty":{_number(record.penalty)}'
+    return written + "}"
+
+
+def _number(value: float | None) -> str:
+    return json_line(value)
 
 
 def _sequence(sequence: TokenSequence, prompt: str) -> str:
-    if any(compress(sequence.logprobs, map(not_, sequence.mask))):
-        raise ValueError("a token that was given has a log-prob")
-    precision, written = _written(list(compress(sequence.logprobs, sequence.mask)))
-    segments = ",".join(_segments(sequence, written))
+    runs = list(_runs(sequence))
+    sampled: list[float] = []
+    for _, _, own, start, end in runs:
+        if own:
+            sampled += sequence.logprobs[start:end]
+        elif any(sequence.logprobs[start:end]):
+            raise ValueError("a token that was given has a log-prob")
+    precision, written = _written(sampled)
+    segments = ",".join(_segments(sequence.completion_ids, runs, written))
     return f'{{"prompt":"{prompt}","logprobs":"{precision}","segments":[{segments}]}}'
 
 
-def _segments(sequence: TokenSequence, logprobs: list[float | str]) -> Iterator[str]:
-    ids = sequence.completion_ids
-    start = used = 0
+def _runs(sequence: TokenSequence) -> Iterator[tuple[int, int, int, int, int]]:
+    """Ids that belong together: part, turn, whether they were sampled, and where they begin and end."""
+    end = 0
     for (part, turn, own), run in groupby(zip(sequence.parts, sequence.turns, sequence.mask, strict=True)):
-        end = start + len(list(run))
+        start, end = end, end + len([*run])
+        yield part, turn, own, start, end
+
+
+def _segments(
+    ids: tuple[int, ...], runs: Iterable[tuple[int, int, int, int, int]], logprobs: list[float | str]
+) -> Iterator[str]:
+    used = 0
+    for part, turn, own, start, end in runs:
         head = f'{{"part":{part},"turn":{turn},"sampled":{"true" if own else "false"},"ids":{_numbers(ids[start:end])}'
         if own:
             yield f'{head},"logprobs":{_numbers(logprobs[used : used + end - start])}}}'
             used += end - start
         else:
             yield f"{head}}}"
-        start = end
 
 
 def _numbers(values: Sequence[float | str]) -> str:
     """A JSON list of finite numbers, and of names without quotes in them."""
-    return str([*values]).replace(", ", ",").replace("'", '"')
+    return str([*values]).replace(" ", "").replace("'", '"')
 
 
 def _written(values: list[float]) -> tuple[Precision, list[float | str]]:
