@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -151,11 +152,15 @@ class QuestionGame:
         """Why the answer is wrong (`grading.Verdict.reason`); empty for a right one."""
         return state.verdict().reason
 
-    async def settle(self, state: QuestionState) -> Verdict:
-        """`grade` without holding up the event loop; afterwards `state.outcome()` answers at once."""
+    def settle(self, state: QuestionState) -> Awaitable[Verdict] | None:
+        """`grade` without holding up the event loop; afterwards `state.outcome()` answers at once.
+
+        Returns:
+            None where it does so already.
+        """
         if state.kind == "math" and state.answer is not None:
-            return await grade_math_async(state.item.gold, state.answer, state.timeout_s)
-        return state.verdict()
+            return grade_math_async(state.item.gold, state.answer, state.timeout_s)
+        return None
 
     def _draw_item(self, rng: random.Random) -> Item:
         generate = self.params.generate

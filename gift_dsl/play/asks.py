@@ -29,9 +29,9 @@ class PlayerAsk:
 
 @dataclass(slots=True, eq=False)
 class JudgeAsk:
-    """A finished game whose outcome takes time to tell."""
+    """A finished game whose outcome takes time to tell, and what waits for it."""
 
-    settle: Callable[[], Awaitable[object]]
+    verdict: Awaitable[object]
 
 
 Ask = ModelAsk | PlayerAsk | JudgeAsk

@@ -104,15 +104,17 @@ class Chair:
 
     def tell(self, state: State) -> None:
         """The next message: the observation, and what was wrong with the last answer."""
-        left = max(1, self.max_turns - self.asked)
-        notes = Notes(self.seat + 1, self.asked + 1, left, self.feedback, self.note, self.reason)
-        if not self.memory.keeps:
-            notes = Notes(self.seat + 1, 1, left)  # the first turn's wording has the rules in it
         self.observation, self.legal = state.observation(self.seat), state.legal_actions()
         if self._reads:
-            self.memory.hear(self.setting.text(self.observation, notes), self.setting.index)
+            self.memory.hear(self.setting.text(self.observation, self._notes()), self.setting.index)
         self.asked += 1
         self.feedback = self.note = None
+
+    def _notes(self) -> Notes:
+        left = max(1, self.max_turns - self.asked)
+        if not self.memory.keeps:
+            return Notes(self.seat + 1, 1, left)  # the first turn's wording has the rules in it
+        return Notes(self.seat + 1, self.asked + 1, left, self.feedback, self.note, self.reason)
 
     def ask_player(self, state: State, attempt: int) -> PlayerAsk:
         """The turn of a player that answers in text."""
@@ -166,7 +168,8 @@ class Chair:
             said = self._said(text, is_cut=answer.finish_reason == "length")
             return self.record(text, *said, tokens=(len(answer.ids), sequence, span))
         assert isinstance(self.memory, Chat)
-        self.memory.say(answer)
+        if self._reads:
+            self.memory.say(answer)
         return self.record(answer, *self._said(answer, is_cut=isinstance(answer, CutText)))
 
     def record(

@@ -264,10 +264,10 @@ class Play:
     def _finish(self) -> None:
         """The game is over: say what it came to, once its outcome can be told at once."""
         game = self.setting.game.game
-        settle = getattr(game, "settle", None)
-        if settle is not None and not self._is_settled:
-            state = self.state
-            self._ask = JudgeAsk(lambda: settle(state))
+        settle = None if self._is_settled else getattr(game, "settle", None)
+        waiting = None if settle is None else settle(self.state)
+        if waiting is not None:
+            self._ask = JudgeAsk(waiting)
             return
         outcomes = self.state.outcome()
         explain = getattr(game, "reason", None)

@@ -106,6 +106,13 @@ class Evaluation:
     history: Literal["full", "none"] = "full"
 
 
+@dataclass(slots=True)
+class Stopwatch:
+    """Wall time that something took, in seconds."""
+
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """Everything that stays the same while the episodes of one step are played.
@@ -121,6 +128,7 @@ class Table:
         lockstep: the policy is asked only when nobody else is waited for. Slower, but with recorded opponents its
             batches are then the same in every run.
         limit: of episodes without a result, for a step that is played in several calls; None: each has its own.
+        acting: what players took that answer on the spot; it runs on from call to call.
     """
 
     games: Mapping[str, TableGame]
@@ -132,6 +140,7 @@ class Table:
     evaluation: Evaluation | None = None
     lockstep: bool = False
     limit: VoidLimit | None = None
+    acting: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def keeps_history(self) -> bool:

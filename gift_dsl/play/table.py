@@ -7,6 +7,7 @@ awaited concurrently, and players that do not wait are answered on the spot. Not
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,9 @@ class _Loop:
             ask = runner.next()
             while isinstance(ask, PlayerAsk) and not ask.player.waits:
                 self.watchdog.doing = runner, ask.player
+                started = time.perf_counter()
                 answer = await self._answer(ask)
+                self.table.acting.seconds += time.perf_counter() - started
                 self.watchdog.doing = runner, None
                 runner.give(answer)
                 ask = runner.next()
@@ -244,7 +247,7 @@ async def _generated(policy: TokenPolicy, turns: Sequence[tuple[Runner, ModelAsk
 
 
 async def _judged(ask: JudgeAsk) -> Sequence[Answer]:
-    await ask.settle()
+    await ask.verdict
     return [None]
 
 

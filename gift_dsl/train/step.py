@@ -82,7 +82,7 @@ class Clock:
     Attributes:
         play: wall time of playing.
         generate: wall time in which the policy's engine was at work.
-        environment: CPU time of rules, prompts, parsing and records: the table's own thread.
+        environment: CPU time of rules, prompts, parsing and records: the table's own thread, without its players.
         recording: wall time in which what was played was written down.
     """
 
@@ -93,7 +93,7 @@ class Clock:
 
     @property
     def opponents(self) -> float:
-        """Wall time in which neither the policy nor the table had anything to do: others were waited for."""
+        """Wall time of neither the policy nor the table: others were at work, or were waited for."""
         return max(0.0, self.play - self.generate - self.environment)
 
 
@@ -218,15 +218,18 @@ def _play(playing: Playing, state: TrainState, keys: Keys, walks: Sequence[Walk]
     )
     members, most = playing.algorithm.group_size, playing.most_episodes
     at_once = len(walks) if most is None else max(1, most // members)
-    start, thread = time.perf_counter(), time.thread_time()
+    start = time.perf_counter()
     groups: list[Group] = []
     for first in range(0, len(walks), max(1, at_once)):
-        some = walks[first : first + at_once]
+        some, thread = walks[first : first + at_once], time.thread_time()
         playing.runner.run(_add_groups(groups, table, keys, some, members))
+        clock.environment += time.thread_time() - thread
+        over = time.perf_counter()
         for engine in playing.league.engines():
             engine.forget()
+        timed.seconds += time.perf_counter() - over
     clock.play += time.perf_counter() - start
-    clock.environment += time.thread_time() - thread
+    clock.environment = max(0.0, clock.environment - table.acting.seconds)
     clock.generate += timed.seconds
     return groups
 
