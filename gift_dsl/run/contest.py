@@ -27,6 +27,7 @@ from gift_dsl.plan import GamePlan, OpponentPlan, Plan, digest, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat, TableGame
 from gift_dsl.players.make import Services, make_player
 from gift_dsl.players.network import check_endpoint
+from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import table_games
 from gift_dsl.run.subjects import find_device, model_of_run
@@ -208,6 +209,8 @@ def _entered(request: ContestRequest, names: Sequence[str], services: Services) 
         yield name, _Entered(seat, [examinee.identity, to_json(run.plan.model), examinee.thinking])
     for player in request.players:
         seat = _local(request, player) if player.type == "local" else make_player(player, services)
+        if isinstance(seat, OpenAIPlayer):
+            seat = replace(seat, is_measured=True)  # what it leaves unsaid is its own, and no fault of its server
         yield player.name, _Entered(seat, to_json(player))
 
 

@@ -169,6 +169,14 @@ def test_the_endpoints_of_a_spec_enter(tmp_path):
     assert server.asked
 
 
+def test_an_endpoint_that_says_nothing_loses_and_is_not_void(tmp_path):
+    with serving(lambda body: "") as server:
+        text = SPEC + f'opponents:\n  server: {{type: openai, base_url: "{server.url}", model: mute}}\n'
+        found = hold(write_spec(tmp_path, text), players=("minimax",), samples=0)
+    assert [one["player"] for one in found["overall"]] == ["minimax", "server"]
+    assert [(one["rounds"], one["void"]) for one in found["encounters"]] == [(6, 0)]
+
+
 def test_tables_hold_ratings_and_what_is_given_away(run):
     everything, tictactoe, encounters = tournament_tables(hold(run.path, players=("random", "minimax")))
     assert everything.rows[0][0] == "minimax"
