@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gift_dsl.records import Group, PartRecord
     from gift_dsl.report.tables import Table
     from gift_dsl.run import Match
-    from gift_dsl.run.drive import RunOutcome
     from gift_dsl.run.evaluate import EvalRequest
+    from gift_dsl.run.request import RunOutcome, RunRequest
     from gift_dsl.spec.load import Loaded, LoadedRun
     from gift_dsl.spec.node import Node
 
@@ -586,7 +586,8 @@ class RunOptions:
 
     Attributes:
         sets, only: as `--set` and `--only`.
-        mode: `new`, `resume` (go on with the newest unfinished run) or `fresh` (a new one whatever is there).
+        mode: `new`, `resume` (go on with the newest unfinished run; of a sweep, with each run that is not done) or
+            `fresh` (a new one whatever is there).
         again: the command that would resume it, as it is shown.
         tell: is told what happens, line by line.
     """
@@ -603,12 +604,15 @@ def run(path: str, text: str | bytes | None = None, options: RunOptions | None =
 
     Ctrl-C and its like end the run that goes on, and no further one is begun.
 
+    Of a sweep that is resumed, a run that is done counts as it ended, and one that has not begun begins.
+
     Returns:
         How each of them ended.
 
     Raises:
         SpecError: the spec has errors.
-        UsageError, MachineError: as `run.drive.run_plan`, where nothing was begun.
+        UsageError: as `run.drive.run_plan`, where nothing was begun; every run of a sweep that is resumed is done.
+        MachineError: as `run.drive.run_plan`, where nothing was begun.
     """
     options = options or RunOptions()
     return run_checked(check_spec(path, text, sets=options.sets, only=options.only), options)
@@ -616,30 +620,42 @@ def run(path: str, text: str | bytes | None = None, options: RunOptions | None =
 
 def run_checked(checked: Checked, options: RunOptions) -> list[RunOutcome]:
     """As `run`, for a spec that was checked already; its overrides are in it, those of `options` are not looked at."""
-    from gift_dsl.run.drive import RunRequest, run_plan
+    from gift_dsl.run.choose import find_run
+    from gift_dsl.run.drive import run_plan
 
     if checked.fragment:
         raise UsageError(f"{checked.path} is a fragment (`fragment: true`); run a spec that extends it")
     checked.plans()
+    requests = [_run_request(checked, arm, options) for arm in checked.runs]
+    if len(requests) > 1 and options.mode == "new":
+        for request in requests:  # one that waits is told of before another is trained
+            find_run(request)
     outcomes: list[RunOutcome] = []
-    for arm in checked.runs:
-        assert arm.compiled is not None
-        assert arm.context is not None
+    for arm, request in zip(checked.runs, requests, strict=True):
         if len(checked.runs) > 1:
             options.tell(f"== {arm.id} ==")
-        request = RunRequest(
-            plan=arm.compiled.plan,
-            written=checked.sources,
-            resolved=_resolved_document(checked, arm),
-            mode=options.mode,
-            disk_gib=arm.compiled.needs.disk_gib,
-            find_key=_find_key,
-            again=options.again,
-        )
         outcomes.append(run_plan(request, options.tell))
         if outcomes[-1].exit_code in (130, 143):
             break
+    if outcomes and all(outcome.was_done for outcome in outcomes):
+        raise UsageError(f"there is nothing to resume: all {len(outcomes)} runs of {checked.path} are done")
     return outcomes
+
+
+def _run_request(checked: Checked, arm: CheckedRun, options: RunOptions) -> RunRequest:
+    from gift_dsl.run.request import RunRequest
+
+    assert arm.compiled is not None
+    is_resumed_sweep = options.mode == "resume" and len(checked.runs) > 1
+    return RunRequest(
+        plan=arm.compiled.plan,
+        written=checked.sources,
+        resolved=_resolved_document(checked, arm),
+        mode="finish" if is_resumed_sweep else options.mode,
+        disk_gib=arm.compiled.needs.disk_gib,
+        find_key=_find_key,
+        again=options.again,
+    )
 
 
 def _resolved_document(checked: Checked, arm: CheckedRun) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def run(
     spec: SpecFile,
     sets: Sets = None,
     only: Only = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest unfinished run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is not done.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new run whatever is there.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Training processes, one a device.")] = None,
     json: Json = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -37,32 +37,48 @@ def find_run(request: RunRequest) -> tuple[RunDirectory | None, Plan]:
     """The run to go on with, or None for a new one, and its plan. It is not touched yet: `take_up` does that.
 
     The plan of a run that goes on is the one that is asked for, over the models of other runs that it began with.
+    With `finish` it may be a run that `is_finished`: there is nothing to do for it.
 
     Raises:
-        UsageError: an unfinished run of the plan waits and neither `resume` nor `fresh` was said, or none waits.
+        UsageError: an unfinished run of the plan waits and none of `resume`, `finish` and `fresh` was said, or `resume`
+            was, and none waits.
         MachineError: the one that waits was planned otherwise, or somebody writes it.
     """
     plan = request.plan
     if request.mode == "fresh":
         return None, plan
-    output = output_folder(plan)
-    runs = find_runs(output, plan.runtime.name, arm=plan.runtime.run_id)
-    waiting = [*_wanted((run for run in reversed(runs) if run.status.state != "done"), plan)]
-    same = next(((run, new) for run, old, new in waiting if plan_hash(old) == plan_hash(new)), None)
+    runs = find_runs(output_folder(plan), plan.runtime.name, arm=plan.runtime.run_id)[::-1]
+    same = _of_plan((run for run in runs if request.mode == "finish" or run.status.state != "done"), plan)
     if request.mode == "new":
         return (None, plan) if same is None else _refuse_a_second(same[0].path, same[0].holder())
-    if same is not None:
-        return same
-    longer = next(((run, new) for run, old, new in _wanted(reversed(runs), plan) if _only_longer(old, new)), None)
+    return same or _longer_or_new(runs, request)
+
+
+def is_finished(run: RunDirectory, plan: Plan) -> bool:
+    """Whether a run is done, and was planned as it is asked for now."""
+    return run.status.state == "done" and plan_hash(run.plan) == plan_hash(plan)
+
+
+def _of_plan(runs: Iterable[RunDirectory], plan: Plan) -> tuple[RunDirectory, Plan] | None:
+    return next(((run, new) for run, old, new in _wanted(runs, plan) if plan_hash(old) == plan_hash(new)), None)
+
+
+def _longer_or_new(runs: Sequence[RunDirectory], request: RunRequest) -> tuple[RunDirectory | None, Plan]:
+    """For a plan that has no run to go on with: one of fewer steps, else a new one, where that may be."""
+    plan = request.plan
+    longer = next(((run, new) for run, old, new in _wanted(runs, plan) if _only_longer(old, new)), None)
     if longer is not None:
         return longer
+    waiting = [*_wanted((run for run in runs if run.status.state != "done"), plan)]
     if waiting:
         run, old, new = waiting[0]
         listed = "".join(f"\n  {line}" for line in _changes(to_json(old), to_json(new)))
         raise MachineError(
             f"{run.path} cannot go on with another plan; start a new run with --fresh. What differs:{listed}"
         )
-    raise UsageError(f"there is no unfinished run of {plan.runtime.name} in {output}")
+    if request.mode == "finish":
+        return None, plan
+    raise UsageError(f"there is no unfinished run of {plan.runtime.name} in {output_folder(plan)}")
 
 
 def _wanted(runs: Iterable[RunDirectory], plan: Plan) -> Iterator[tuple[RunDirectory, Plan, Plan]]:

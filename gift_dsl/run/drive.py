@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gift_dsl.artifacts.checkpoints import SEAL, latest, number_of
 from gift_dsl.artifacts.directory import RunDirectory, create_run
-from gift_dsl.artifacts.files import json_text, write_whole
+from gift_dsl.artifacts.files import json_text, read_object, write_whole
 from gift_dsl.artifacts.lines import cut, is_until
 from gift_dsl.artifacts.lock import make_lock
 from gift_dsl.artifacts.manifest import write_manifest
@@ -20,7 +20,7 @@ from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import cut_after
 from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.plan import Plan
-from gift_dsl.run.choose import find_run, machine_of, output_folder, take_up
+from gift_dsl.run.choose import find_run, is_finished, machine_of, output_folder, take_up
 from gift_dsl.run.given import GivenRanks, given_processes, is_given
 from gift_dsl.run.models import stage_model
 from gift_dsl.run.preflight import check_machine, fill_prints
@@ -70,6 +70,9 @@ def _lead(request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
     _check_launcher(request.plan)
     plan = fill_prints(request.plan)
     run, plan = find_run(replace(request, plan=plan))
+    if run is not None and is_finished(run, plan):
+        tell(f"done already: {run.path}")
+        return RunOutcome(run, 0, read_object(run.summary), was_done=True)
     found, request = run, replace(request, plan=plan)
     check_machine(plan, request.find_key, request.disk_gib if run is None else None)
     if run is None:

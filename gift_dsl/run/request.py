@@ -30,7 +30,8 @@ class RunRequest:
         plan: of one run.
         written: the spec's files, by name.
         resolved: the meaning of the spec.
-        mode: `new`: refuse where an unfinished run of this plan waits; `resume` or `fresh` decide.
+        mode: `new`: refuse where an unfinished run of this plan waits; `resume` or `fresh` decide. `finish`: as
+            `resume`, of one run of a sweep: one that is done counts, and where none is there a new one begins.
         disk_gib: estimated need; None where it is not known.
         find_key: gives the key of an endpoint.
         again: the command that would resume it, to be shown.
@@ -53,11 +54,13 @@ class RunOutcome:
         run: its directory.
         exit_code: of the design.
         summary: None where it did not come to its end.
+        was_done: it was finished before, and nothing had to be done.
     """
 
     run: RunDirectory
     exit_code: int
     summary: JsonMap | None
+    was_done: bool = False
 
 
 class Leave(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from gift_dsl import api
 from gift_dsl.artifacts.checkpoints import seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.manifest import check_manifest
-from gift_dsl.errors import MachineError
+from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.run import drive
 from tests.run.small import Told
 
@@ -228,3 +228,51 @@ def test_a_run_that_is_killed_while_it_is_opened_for_more_steps_goes_on_with_eit
             assert (run.stages / "nested" / "steps").read_text() == str(steps)
             assert check_manifest(run) == []
     assert number > 10
+
+
+# ── the runs of a sweep ──
+
+SWEEP = f"{SPEC}sweep: {{axes: {{seed: [1, 2, 3]}}}}\n"
+
+
+def sweep(folder, mode="new", told=None, text=SWEEP):
+    """How the runs of a sweep ended; raises what it raises."""
+    (folder / "spec.yaml").write_text(text, encoding="utf-8")
+    return api.run(str(folder / "spec.yaml"), None, api.RunOptions(mode=mode, tell=told or Told()))
+
+
+def test_a_sweep_that_is_resumed_does_what_is_left_of_it(tmp_path, crew):
+    crew.codes = [0, 1, 0]
+    first = sweep(tmp_path)
+    assert [outcome.exit_code for outcome in first] == [0, 1, 0]
+    shutil.rmtree(first[2].run.path.parent)  # as if it had not begun
+    told, ended = Told(), contents(first[0].run)
+    again = sweep(tmp_path, "resume", told)
+    assert [outcome.exit_code for outcome in again] == [0, 0, 0]
+    assert len(crew.done) == 5, "the first was done, the second went on, the third began"
+    assert again[0].summary == first[0].summary
+    assert contents(first[0].run) == ended
+    assert again[1].run.path == first[1].run.path
+    assert f"done already: {first[0].run.path}" in told.lines
+
+
+def test_a_sweep_of_which_all_is_done_has_nothing_to_resume(tmp_path, crew):
+    sweep(tmp_path)
+    with pytest.raises(UsageError, match="all 3 runs"):
+        sweep(tmp_path, "resume")
+    assert len(crew.done) == 3
+
+
+def test_a_sweep_goes_on_for_more_steps(tmp_path, crew):
+    first = sweep(tmp_path)
+    again = sweep(tmp_path, "resume", text=SWEEP.replace("steps: 3", "steps: 4"))
+    assert [outcome.run.path for outcome in again] == [outcome.run.path for outcome in first]
+    assert crew.done[3:] == [("nested", 4)] * 3
+
+
+def test_a_run_of_a_sweep_that_waits_is_told_of_before_another_is_trained(tmp_path, crew):
+    crew.codes = [0, 0, 1]
+    sweep(tmp_path)
+    with pytest.raises(UsageError, match="--resume to go on"):
+        sweep(tmp_path)
+    assert len(crew.done) == 3
