@@ -15,6 +15,7 @@ GAME_API: Final = 1
 
 Action = str
 Split = Literal["train", "dev", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "dev", "test")
 Result = Literal["win", "draw", "loss"]
 Outcome = Result | float
 """Of one seat: a result, which the spec's `reward` turns into a number, or a grade in [0, 1]."""

@@ -61,17 +61,20 @@ def item_key(question: str, choices: tuple[str, ...] = ()) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
-def select_rows(params: QuestionParams, rows: Rows, split: Split) -> Rows:
-    """The rows of one split, cut by the hash of the question: 80 % train, 10 % dev, 10 % test.
+def cut_rows(params: QuestionParams, rows: Rows) -> Mapping[Split, Rows]:
+    """Rows by split, cut by the hash of the question: 80 % train, 10 % dev, 10 % test.
 
-    A dataset with a `test_split` of its own is cut into train and dev only; `rows` are then those of `test_split` for
-    test and those of `split` for the others.
+    A dataset with a `test_split` of its own is cut into train and dev only.
+
+    Raises:
+        GiftError: a row does not hold what its columns should.
     """
     has_test = params.dataset is not None and params.dataset.test_split is not None
-    if has_test and split == "test":
-        return rows
     test_share = 0.0 if has_test else TEST_SHARE
-    return [row for row in rows if split_of(read_item(params, row).key, test_share) == split]
+    cut: dict[Split, list[Mapping[str, Any]]] = {"train": [], "dev": [], "test": []}
+    for row in rows:
+        cut[split_of(read_item(params, row).key, test_share)].append(row)
+    return cut
 
 
 def _value(row: Mapping[str, Any], column: str) -> object:

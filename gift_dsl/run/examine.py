@@ -8,7 +8,7 @@ to play, the policy does that the stage began with (or whom the spec names as `f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from gift_dsl.evaluate.games import (
     merge_results,
     probe_request,
 )
+from gift_dsl.games.game import SPLITS, Split
 from gift_dsl.plan import OpponentPlan, Plan, StagePlan, chains_of, leaves
 from gift_dsl.play.seats import Choice, ModelPlayer, Seat
 from gift_dsl.players.make import Services
@@ -61,7 +62,7 @@ class Examiner:
     def measure(self, stage: StagePlan, request: GamesRequest, team: Team) -> GamesResult:
         """What the policy can do now, measured by all processes together."""
         request = replace(request, share=(team.rank, team.size))
-        names = set(request.games) | {leaf.game for node in request.chains.values() for leaf in leaves(node)}
+        names = played_names(request)
         games = tuple(game.name for game in self.plan.games if game.name in names)
         arena = Arena(
             policy=self.policy,
@@ -135,6 +136,30 @@ def final_test(plan: Plan) -> GamesRequest | None:
     """The final evaluation, the only reader of test."""
     final = plan.evaluation.final
     return None if final is None else final_request(plan.evaluation, final, plan.stages[-1:])
+
+
+def played_names(request: GamesRequest) -> set[str]:
+    """The games that are played, alone or in a chain."""
+    return set(request.games) | {leaf.game for node in request.chains.values() for leaf in leaves(node)}
+
+
+def read_splits(plan: Plan) -> Mapping[str, tuple[Split, ...]]:
+    """For each game, the splits that a run draws its instances from, in the order train, dev, test."""
+    tests = [request for stage in plan.stages for request in _requests(plan, stage)]
+    if (final := final_test(plan)) is not None:
+        tests.append(final)
+    drawn = {(name, request.split) for request in tests for name in played_names(request)}
+    drawn |= {(leaf.game, "train") for stage in plan.stages for leaf in leaves(stage.play)}
+    if plan.model.tiny is not None:  # its words are those of the games
+        drawn |= {(game.name, "train") for game in plan.games}
+    return {game.name: tuple(split for split in SPLITS if (game.name, split) in drawn) for game in plan.games}
+
+
+def _requests(plan: Plan, stage: StagePlan) -> Iterator[GamesRequest]:
+    """Before, after and in the course of a stage."""
+    probe = plan.evaluation.probe
+    asked = (stage_request(plan, stage), None if probe is None else due_probe(plan, stage, probe.every))
+    yield from (one for one in asked if one is not None)
 
 
 def write_result(path: Path, result: GamesResult, about: Mapping[str, Any]) -> None:

@@ -24,8 +24,9 @@ from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.plan import FilePrint, ModelPlan, OpponentPlan, Plan, missing_prints
 from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
+from gift_dsl.run.examine import read_splits
 from gift_dsl.run.models import model_folder, opponent_model
-from gift_dsl.run.seating import rows_of, seated_names
+from gift_dsl.run.seating import drawn_rows, seated_names
 from gift_dsl.run.trackers import missing_trackers
 
 _GIB = 2**30
@@ -193,9 +194,11 @@ def _has_template(path: Path) -> bool:
 
 
 def _datasets(plan: Plan) -> Iterator[str]:
+    """Rows of every split that training, probes or the final test will draw from."""
+    folder, splits = Path(plan.runtime.folder), read_splits(plan)
     for game in plan.games:
         try:
-            rows_of(game, "train", Path(plan.runtime.folder))
+            drawn_rows(game, splits[game.name], folder)
         except GiftError as error:
             yield f"game `{game.name}`: {error}"
 

@@ -18,7 +18,7 @@ from gift_dsl.games.game import FreeText, Game
 from gift_dsl.games.grading import Verdict
 from gift_dsl.games.params import make_params
 from gift_dsl.games.question import Arithmetic, Dataset, QuestionParams, build, check, facts
-from gift_dsl.games.question_rows import read_item, select_rows
+from gift_dsl.games.question_rows import cut_rows, read_item
 from gift_dsl.games.question_rules import QuestionObservation
 from gift_dsl.rng import stream
 from gift_dsl.settings import shipped
@@ -239,7 +239,7 @@ MANY = [{"question": f"Question {k}?", "answer": str(k)} for k in range(600)]
 
 
 def test_rows_without_a_test_split_are_cut_into_three():
-    cut = {split: select_rows(MATH, MANY, split) for split in ("train", "dev", "test")}
+    cut = cut_rows(MATH, MANY)
     assert sorted(row["question"] for rows in cut.values() for row in rows) == sorted(row["question"] for row in MANY)
     assert 430 < len(cut["train"]) < 530
     assert min(len(cut["dev"]), len(cut["test"])) > 30
@@ -247,15 +247,16 @@ def test_rows_without_a_test_split_are_cut_into_three():
 
 def test_rows_with_a_test_split_of_their_own_are_cut_into_two():
     params = replace(MATH, dataset=replace(LOCAL, test_split="test"))
-    assert select_rows(params, MANY, "test") == MANY
-    assert len(select_rows(params, MANY, "train")) + len(select_rows(params, MANY, "dev")) == len(MANY)
+    cut = cut_rows(params, MANY)
+    assert len(cut["train"]) + len(cut["dev"]) == len(MANY)
+    assert not cut["test"]
 
 
 def test_one_question_is_never_in_two_splits():
     twice = [*MANY, *({**row, "question": row["question"].upper()} for row in MANY)]
-    for split in ("train", "dev", "test"):
-        keys = {read_item(MATH, row).key for row in select_rows(MATH, MANY, split)}
-        assert {read_item(MATH, row).key for row in select_rows(MATH, twice, split)} == keys
+    once, again = cut_rows(MATH, MANY), cut_rows(MATH, twice)
+    for split, rows in once.items():
+        assert {read_item(MATH, row).key for row in again[split]} == {read_item(MATH, row).key for row in rows}
 
 
 # --- generated problems

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gift_dsl import api
+from gift_dsl import api, data
 from gift_dsl.artifacts.checkpoints import latest
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.errors import GiftError, MachineError, UsageError
-from gift_dsl.run import preflight
+from gift_dsl.run import preflight, seating
 from gift_dsl.train.grpo import GiftTrainer
 from tests.run.small import SPEC, Told, assert_same, here
 
@@ -202,3 +202,75 @@ def test_an_error_of_a_stage_is_in_the_log_and_the_status(tmp_path, monkeypatch)
 def test_a_launcher_with_another_number_of_processes_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"started 1 processes, .* planned for 2; say --processes 1"):
         here(tmp_path, sets=["resources.processes=2", "resources.micro_batch_size=2"])
+
+
+def questions(word, number):
+    """Rows of a file. The hash cuts 2 questions into train, 5 into train and test, 12 numbers into train and dev."""
+    rows = ({"question": f"{word} {k}?", "answer": str(k)} for k in range(number))
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("word", "number", "words"),
+    [
+        ("Question", 2, "its dev and test splits have no rows (2 in all in `train` of ./rows.jsonl, "),
+        ("Question", 5, "its dev split has no rows (5 in all in `train` of ./rows.jsonl, "),
+        ("Number", 12, "its test split has no rows (12 in all in `train` of ./rows.jsonl, "),
+    ],
+)
+def test_a_split_that_would_be_found_empty_after_training_is_named_before_it(tmp_path, word, number, words):
+    (tmp_path / "rows.jsonl").write_text(questions(word, number))
+    said = refusal(tmp_path, asked("{source: ./rows.jsonl}"))
+    assert f"game `facts`: {words}" in said
+    assert "give it more rows" in said
+
+
+def test_only_splits_that_are_read_need_rows(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(questions("Question", 2))
+    path = tmp_path / "spec.yaml"
+    path.write_text(asked("{source: ./rows.jsonl}").partition("evaluation:")[0])
+    (plan,) = api.compile_spec(str(path))
+    preflight.check_machine(plan, lambda name, url: None, None)
+
+
+def with_splits(folder, dataset, **files):
+    (folder / "rows").mkdir()
+    for split, text in files.items():
+        (folder / "rows" / f"{split}.jsonl").write_text(text)
+    return asked(dataset)
+
+
+OWN_TEST = "{source: ./rows, test_split: test}"
+
+
+def test_a_test_split_that_is_not_there_is_named_before_anything_begins(tmp_path):
+    text = with_splits(tmp_path, OWN_TEST, train=questions("Question", 30), test=questions("Item", 3))
+    said = refusal(tmp_path, text, sets=["games.facts.dataset.test_split=tst"])
+    assert "game `facts`: split `tst` of the dataset ./rows cannot be loaded" in said
+
+
+def test_a_row_of_the_test_split_that_holds_no_answer_is_named_before_anything_begins(tmp_path):
+    broken = questions("Item", 3) + json.dumps({"question": "Item 4?", "answer": None}) + "\n"
+    said = refusal(tmp_path, with_splits(tmp_path, OWN_TEST, train=questions("Question", 30), test=broken))
+    assert "game `facts`: column `answer` holds None" in said
+
+
+def test_one_file_has_no_test_split_of_its_own(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(questions("Question", 30))
+    said = refusal(tmp_path, asked("{source: ./rows.jsonl, test_split: test}"))
+    assert "game `facts`: `dataset.test_split: test` names a split of ./rows.jsonl, which is one file" in said
+
+
+def test_rows_that_several_splits_are_cut_from_are_loaded_once(tmp_path, monkeypatch):
+    loaded = []
+
+    def load(*place):
+        loaded.append(place[3])
+        return data.load(*place)
+
+    monkeypatch.setattr(seating, "load", load)
+    path = tmp_path / "spec.yaml"
+    path.write_text(with_splits(tmp_path, OWN_TEST, train=questions("Question", 30), test=questions("Item", 3)))
+    (plan,) = api.compile_spec(str(path))
+    preflight.check_machine(plan, lambda name, url: None, None)
+    assert loaded == ["train", "test"]
