@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -225,18 +226,41 @@ def load(source: str, name: str | None, revision: str | None, split: str, folder
     reader = _READERS.get(path.suffix) if path is not None and path.is_file() else None
     problem: str | None = None
     try:
-        if reader is not None:
-            found = datasets.load_dataset(reader, data_files={split: str(path)}, split=split)
-        elif path is not None:
-            found = datasets.load_dataset(str(path), name=name, split=split)
-        else:
-            with hub_within_reach() as problem:
-                found = datasets.load_dataset(source, name=name, revision=revision, split=split)
-    except (OSError, ValueError, DatasetsError) as error:
+        with _reading_quietly():
+            if reader is not None:
+                found = datasets.load_dataset(reader, data_files={split: str(path)}, split=split)
+            elif path is not None:
+                found = datasets.load_dataset(str(path), name=name, split=split)
+            else:
+                with hub_within_reach() as problem:
+                    found = datasets.load_dataset(source, name=name, revision=revision, split=split)
+    except (OSError, ValueError, StopIteration, DatasetsError) as error:
         if problem is not None:
             raise MachineError(f"the dataset {source} is not on this machine, and {problem}") from error
-        raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {error}") from error
+        raise MachineError(f"split `{split}` of the dataset {source} cannot be loaded: {_cause(error)}") from error
     return [dict(cast("Mapping[str, Any]", row)) for row in found]
+
+
+@contextmanager
+def _reading_quietly() -> Generator[None]:
+    """A block in which readers of files do not log what they raise as well."""
+    readers = logging.getLogger("datasets.packaged_modules")
+    level = readers.level
+    readers.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        readers.setLevel(level)
+
+
+def _cause(error: Exception) -> str:
+    """Why a dataset cannot be loaded; what the library says of files that it cannot make rows of is in their cause."""
+    cause = error.__cause__ or error
+    # so it fails where the first file, or every file, holds nothing
+    is_empty = isinstance(cause, StopIteration) or type(cause).__name__ == "EmptyDataError"  # of pandas
+    if is_empty or "corresponds to no data" in str(cause):
+        return "it holds no rows, or a file of it holds none"
+    return str(error) if cause is error else f"{error}: {cause}"
 
 
 @contextmanager

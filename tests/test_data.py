@@ -13,7 +13,9 @@ from gift_dsl.data import (
     fingerprint_shipped,
     hub_snapshot,
     is_local,
+    load,
 )
+from gift_dsl.errors import MachineError
 from gift_dsl.settings import shipped
 from tests.compiler.conftest import BASE
 
@@ -139,3 +141,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     assert found.sha256 is None
     assert "File name too long" in str(found.reason)
     assert "xxx" in str(found.reason)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.jsonl", ""), ("a.jsonl", "\n"), ("a.csv", ""), ("a.json", "[]")])
+def test_a_file_without_rows_says_so(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(
+        MachineError, match=rf"split `train` of the dataset \./{name} cannot be loaded: it holds no rows"
+    ):
+        load(f"./{name}", None, None, "train", tmp_path)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_line_that_is_no_json_is_told_once(tmp_path, caplog, capfd, folder):
+    path = tmp_path / "rows" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"question": "1 + 1?"}\n{"question": "1 + 2\n')
+    source = "./rows" if folder else "./rows/train.jsonl"
+    with pytest.raises(MachineError, match=r"An error occurred .*: JSON parse error: .* in row 1"):
+        load(source, None, None, "train", tmp_path)
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
