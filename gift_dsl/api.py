@@ -600,7 +600,7 @@ class RunOptions:
 
 
 def run(path: str, text: str | bytes | None = None, options: RunOptions | None = None) -> list[RunOutcome]:
-    """Perform each run of a spec, in order; the ones after a run that ended early are still performed.
+    """Perform each run of a spec, in order; the ones after a run that ended early, or could not begin, are performed.
 
     Ctrl-C and its like end the run that goes on, and no further one is begun.
 
@@ -611,8 +611,8 @@ def run(path: str, text: str | bytes | None = None, options: RunOptions | None =
 
     Raises:
         SpecError: the spec has errors.
-        UsageError: as `run.drive.run_plan`, where nothing was begun; every run of a sweep that is resumed is done.
-        MachineError: as `run.drive.run_plan`, where nothing was begun.
+        UsageError, MachineError: as `run.drive.run_plan`, of a single run; of a sweep, where one of its runs waits
+            and is not to be resumed, or where all are done and are to be.
     """
     options = options or RunOptions()
     return run_checked(check_spec(path, text, sets=options.sets, only=options.only), options)
@@ -620,26 +620,48 @@ def run(path: str, text: str | bytes | None = None, options: RunOptions | None =
 
 def run_checked(checked: Checked, options: RunOptions) -> list[RunOutcome]:
     """As `run`, for a spec that was checked already; its overrides are in it, those of `options` are not looked at."""
-    from gift_dsl.run.choose import find_run
     from gift_dsl.run.drive import run_plan
 
     if checked.fragment:
         raise UsageError(f"{checked.path} is a fragment (`fragment: true`); run a spec that extends it")
     checked.plans()
-    requests = [_run_request(checked, arm, options) for arm in checked.runs]
-    if len(requests) > 1 and options.mode == "new":
-        for request in requests:  # one that waits is told of before another is trained
+    requests = {arm.id: _run_request(checked, arm, options) for arm in checked.runs}
+    if len(requests) > 1:
+        return _run_sweep(checked.path, requests, options)
+    return [run_plan(request, options.tell) for request in requests.values()]
+
+
+def _run_sweep(path: str, requests: Mapping[str, RunRequest], options: RunOptions) -> list[RunOutcome]:
+    """Each run of a sweep, by its id, until a signal comes."""
+    from gift_dsl.run.choose import find_run
+
+    if options.mode == "new":
+        for request in requests.values():  # one that waits is told of before another is trained
             find_run(request)
-    outcomes: list[RunOutcome] = []
-    for arm, request in zip(checked.runs, requests, strict=True):
-        if len(checked.runs) > 1:
-            options.tell(f"== {arm.id} ==")
-        outcomes.append(run_plan(request, options.tell))
-        if outcomes[-1].exit_code in (130, 143):
+    outcomes: dict[str, RunOutcome] = {}
+    for name, request in requests.items():
+        options.tell(f"== {name} ==")
+        outcomes[name] = _run_one_of_several(request, options.tell)
+        if outcomes[name].exit_code in (130, 143):
             break
-    if outcomes and all(outcome.was_done for outcome in outcomes):
-        raise UsageError(f"there is nothing to resume: all {len(outcomes)} runs of {checked.path} are done")
-    return outcomes
+    if all(outcome.was_done for outcome in outcomes.values()):
+        raise UsageError(f"there is nothing to resume: all {len(outcomes)} runs of {path} are done")
+    for name, outcome in outcomes.items():
+        if outcome.exit_code:
+            options.tell(f"not done: {name} (exit code {outcome.exit_code})")
+    return [*outcomes.values()]
+
+
+def _run_one_of_several(request: RunRequest, tell: Callable[[str], None]) -> RunOutcome:
+    """A run; what keeps it from its end is told, and does not keep the others."""
+    from gift_dsl.run.drive import run_plan
+    from gift_dsl.run.request import RunOutcome
+
+    try:
+        return run_plan(request, tell)
+    except GiftError as error:
+        tell(f"gift: {error}")
+        return RunOutcome(None, error.exit_code, None, problem=str(error))
 
 
 def _run_request(checked: Checked, arm: CheckedRun, options: RunOptions) -> RunRequest:

@@ -106,9 +106,7 @@ class GivenRanks:
         while True:
             path, what, code = self._told(None)
             if what is None:
-                if path is None:
-                    raise SystemExit(code)
-                return RunOutcome(open_run(Path(path)), code, None)
+                return RunOutcome(None if path is None else open_run(Path(path)), code, None)
             code = self._perform(open_run(Path(path)), what)
             if code not in (0, STOPPED):
                 stay_apart()

@@ -51,16 +51,18 @@ class RunOutcome:
     """How a run ended.
 
     Attributes:
-        run: its directory.
+        run: its directory; None where one of a sweep could not begin.
         exit_code: of the design.
         summary: None where it did not come to its end.
         was_done: it was finished before, and nothing had to be done.
+        problem: why it could not begin, or go on; None where a process of it says why.
     """
 
-    run: RunDirectory
+    run: RunDirectory | None
     exit_code: int
     summary: JsonMap | None
     was_done: bool = False
+    problem: str | None = None
 
 
 class Leave(KeyboardInterrupt):

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
+from typer.testing import CliRunner
 
 from gift_dsl import api
 from gift_dsl.artifacts.checkpoints import seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.manifest import check_manifest
+from gift_dsl.cli import app
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.run import drive
 from tests.run.small import Told
@@ -276,3 +278,24 @@ def test_a_run_of_a_sweep_that_waits_is_told_of_before_another_is_trained(tmp_pa
     with pytest.raises(UsageError, match="--resume to go on"):
         sweep(tmp_path)
     assert len(crew.done) == 3
+
+
+MODELS = f"{SPEC}sweep: {{axes: {{model.source: [tiny, ./nope]}}, add: [{{model.source: tiny, seed: 4}}]}}\n"
+
+
+def test_a_run_that_the_machine_is_not_ready_for_is_told_and_the_next_one_begins(tmp_path, crew):
+    told = Told()
+    ready, lacking, other = sweep(tmp_path, told=told, text=MODELS)
+    assert len(crew.done) == 2
+    assert [one.exit_code for one in (ready, lacking, other)] == [0, 4, 0]
+    assert (lacking.run, lacking.summary) == (None, None)
+    assert "the model folder ./nope does not exist" in str(lacking.problem)
+    assert f"gift: {lacking.problem}" in told.lines
+    assert told.lines[-1] == "not done: model.source=./nope (exit code 4)"
+
+
+def test_a_sweep_prints_the_summaries_that_there_are_and_ends_with_its_worst_run(tmp_path, crew):
+    (tmp_path / "spec.yaml").write_text(MODELS, encoding="utf-8")
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "spec.yaml"), "--json"])
+    assert result.exit_code == 4
+    assert [one["seed"] for one in json.loads(result.stdout)["runs"]] == [3, 4]
