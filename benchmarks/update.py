@@ -191,7 +191,7 @@ def make_ours(job: StageJob, runner: asyncio.Runner, *, whole_head: bool) -> Our
     )
     trainer = GiftTrainer(job, playing)
     if whole_head:
-        trainer._scores_sampled = False
+        trainer.scores_sampled = False
     return Ours(trainer)
 
 

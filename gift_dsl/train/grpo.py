@@ -64,11 +64,6 @@ from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
 _LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
-LARGE_VOCABULARY: Final = 256
-"""From so many ids on the head costs enough to leave out the positions whose log-probabilities nobody reads: prompts
-(off a GPU) and what was given between turns. At 0.1M parameters that saves a fifth of an update with 256 ids and a
-quarter with 512 (`benchmarks/update.py`). The quickstart, with 126, would gain a seventh, but its numbers would change
-in the last bits, and the tables that were measured with it."""
 _STATE_FILE: Final = "gift_state.json"
 _OF_COMPLETIONS: Final = (
     "completion_ids",
@@ -202,8 +197,15 @@ def most_policy_tokens(play: Play) -> int:
 
 
 class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
-    """TRL's trainer over the steps of a stage."""
+    """TRL's trainer over the steps of a stage.
 
+    Attributes:
+        scores_sampled: positions whose log-probabilities nobody reads do not go through the head: prompts (off a GPU)
+            and what was given between turns. Saves a seventh of an update with the 126 ids of the quickstart's model
+            and half with 4,096 (docs/performance.md); `benchmarks/update.py` measures the head without it, too.
+    """
+
+    scores_sampled = True
     args: Any
     model: Any
     optimizer: Any
@@ -219,7 +221,6 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self._rows: Sequence[Row] = ()
         self._row_tokens: Sequence[int] = ()
         self._scored: tuple[Tensor, Tensor] | None = None
-        self._scores_sampled = job.model.config.get_text_config().vocab_size >= LARGE_VOCABULARY
         self._sampled_BT = torch.zeros(0)
         self._played: dict[str, list[Any]] = {}
         self._mismatch = torch.zeros(4, dtype=torch.float64)
@@ -393,8 +394,8 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: Any, **kwargs: Any
     ) -> Any:
-        """TRL's; with a large vocabulary of the sampled ids alone, and 0 at all others."""
-        if not self._scores_sampled or kwargs.get("compute_aux_loss"):
+        """TRL's, but of the sampled ids alone, and 0 at all others."""
+        if not self.scores_sampled or kwargs.get("compute_aux_loss"):
             found = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **kwargs
             )

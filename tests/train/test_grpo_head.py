@@ -1,4 +1,4 @@
-"""With a large vocabulary only sampled ids go through the head: the same losses and gradients, at less cost."""
+"""Only sampled ids go through the head: the same losses and gradients, at less cost."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 import torch
 from trl.trainer import utils as trl_utils
 
-from gift_dsl.train import grpo
+from gift_dsl.train.grpo import GiftTrainer
 from tests.train.staged import Log, Recorded, Watched, engine_of, plan_of, recorded_plan, train
 
 torch.set_num_threads(1)
 
 
-def updated(monkeypatch, folder, large_vocabulary, voids=1, **changes):
+def updated(monkeypatch, folder, *, scores_sampled, voids=1, **changes):
     """Two steps of recorded groups, among their rows such as only fill up."""
     with monkeypatch.context() as patch:
-        patch.setattr(grpo, "LARGE_VOCABULARY", large_vocabulary)
+        patch.setattr(GiftTrainer, "scores_sampled", scores_sampled)
         plan = recorded_plan(kept=3, micro=4, entropy_coef=0.05, kl_coef=0.1, **changes)
         watched, log = Watched(patch, Recorded(plan, dead=(1,), voids=voids)), Log()
         train(plan, folder, engine_of(), log)
@@ -26,8 +26,8 @@ def updated(monkeypatch, folder, large_vocabulary, voids=1, **changes):
 
 @pytest.mark.parametrize("preset", ["starpo_s", "dapo", "dr_grpo"])
 def test_losses_and_gradients_are_those_of_the_whole_head(monkeypatch, tmp_path, preset):
-    whole, whole_log = updated(monkeypatch, tmp_path / "whole", 10**9, preset=preset)
-    some, some_log = updated(monkeypatch, tmp_path / "some", 0, preset=preset)
+    whole, whole_log = updated(monkeypatch, tmp_path / "whole", scores_sampled=False, preset=preset)
+    some, some_log = updated(monkeypatch, tmp_path / "some", scores_sampled=True, preset=preset)
     assert some.losses == pytest.approx(whole.losses, abs=1e-6)
     assert any(loss != 0 for loss in whole.losses)
     for ours, theirs in zip(some.grads, whole.grads, strict=True):
@@ -47,16 +47,15 @@ def test_nothing_but_sampled_ids_goes_through_the_head(monkeypatch, tmp_path):
         return head(hidden, *args)
 
     monkeypatch.setattr(trl_utils._ChunkedLogProbFunction, "apply", counted)
-    watched, _ = updated(monkeypatch, tmp_path, 0, voids=2)
+    watched, _ = updated(monkeypatch, tmp_path, scores_sampled=True, voids=2)
     sampled = [int((micro["completion_mask"] * micro["tool_mask"]).sum()) for micro in watched.trainer._buffered_inputs]
     assert rows[-len(sampled) :] == sampled
     assert min(sampled) == 0  # a micro-batch that only fills up
     assert sum(sampled) > 0
 
 
-def test_a_small_vocabulary_and_the_rest_of_trl_are_left_as_they_are(monkeypatch, tmp_path):
+def test_the_rest_of_trl_is_left_as_it_is(tmp_path):
     before = trl_utils._use_triton
-    monkeypatch.setattr(grpo, "_scoring_labels_only", lambda: pytest.fail("the quickstart has 126 words"))
     train(plan_of("stages[nested].until.steps=1"), tmp_path)
     assert trl_utils._use_triton is before
 
