@@ -108,7 +108,7 @@ class Evaluation:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Wall time that something took, in seconds."""
+    """CPU time that something took of the table's thread, in seconds."""
 
     seconds: float = 0.0
 

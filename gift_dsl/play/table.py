@@ -138,9 +138,9 @@ class _Loop:
             ask = runner.next()
             while isinstance(ask, PlayerAsk) and not ask.player.waits:
                 self.watchdog.doing = runner, ask.player
-                started = time.perf_counter()
+                started = time.thread_time()
                 answer = await self._answer(ask)
-                self.table.acting.seconds += time.perf_counter() - started
+                self.table.acting.seconds += time.thread_time() - started
                 self.watchdog.doing = runner, None
                 runner.give(answer)
                 ask = runner.next()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter, defaultdict
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +63,19 @@ def test_the_turns_of_a_model_are_one_batch():
     policy = random_policy()
     play(table_of(counting("solo", SOLO), policy=policy), leaf("solo"), groups=4, members=5)
     assert [len(batch) for batch in policy.batches[:2]] == [20, 20]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_time_of_players_is_told_apart_where_they_take_the_tables_own(monkeypatch, waits):
+    ticks = itertools.count()
+    monkeypatch.setattr("gift_dsl.play.table.time", SimpleNamespace(thread_time=lambda: float(next(ticks))))
+    table = table_of(
+        tictactoe(opponents={"1": "other"}), policy=random_policy(), players=[RandomPlayer("other", waits)]
+    )
+    (one, *_) = trajectories(play(table, TTT, members=1))
+    num_turns = sum(turn.player == "other" for turn in one.turns)
+    assert num_turns > 0
+    assert table.acting.seconds == (0 if waits else num_turns)
 
 
 def test_servers_answer_while_the_policy_generates():
