@@ -3,7 +3,8 @@
 python benchmarks/quickstart.py [--seeds 1 2 3] [--controls] [--set PATH=VALUE …]
 
 Prints one row for each game and run: the rate before and after the nested stage on 500 dev games, with 95 % intervals,
-and the time of the whole run. `up` means that the intervals are disjoint.
+the time of the whole run, and where the time of a step of the nested stage goes (medians over its steps). `up` means
+that the intervals are disjoint.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,11 +29,8 @@ CONTROLS = {
 
 def run(name: str, sets: list[str], folder: Path) -> None:
     """One run, and its rows."""
-    words = [
-        word
-        for one in [*sets, f"output.dir={folder / name.replace(' ', '-').replace(':', '')}"]
-        for word in ("--set", one)
-    ]
+    output = folder / name.replace(" ", "-").replace(":", "")
+    words = [word for one in [*sets, f"output.dir={output}"] for word in ("--set", one)]
     started, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-m", "gift_dsl", "run", str(ROOT / "specs" / "quickstart.yaml"), "--json", *words],
@@ -48,6 +47,18 @@ def run(name: str, sets: list[str], folder: Path) -> None:
         for game, score in nested[kind].items():
             print(row(name, game if kind == "games" else f"{game}, in the chain", score), flush=True)
     print(f"| {name} | | {wall_s:.0f} s wall, {cpu_s:.0f} s CPU, load {os.getloadavg()[0]:.1f} | | |", flush=True)
+    (metrics,) = output.glob("*/*/metrics.jsonl")
+    print(f"| {name} | a step | {where_time_goes(metrics)} | | |", flush=True)
+
+
+def where_time_goes(metrics: Path) -> str:
+    """Medians over the steps of the nested stage, in milliseconds, and the environment's share of a step."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if line["stage"] == "nested"]
+    names = ("generate", "opponents", "environment", "update", "step")
+    parts = [f"{name} {1000 * statistics.median(one[f'time/{name}_s'] for one in steps):.0f}" for name in names]
+    share = statistics.median(one["time/environment_s"] / one["time/step_s"] for one in steps)
+    return f"{', '.join(parts)} ms; environment {share:.1%}"
 
 
 def row(name: str, game: str, score: dict) -> str:
