@@ -160,9 +160,13 @@ class RunDirectory:
             raise MachineError(f"{self.path} is not a run: it has no {self.status_file.name}") from error
 
     def set_status(self, status: Status) -> None:
-        """Write what the run is doing; `started` stays that of the run, `updated`, pid and host are of now."""
+        """Write what the run is doing; `started` stays that of the run, `updated`, pid and host are of now.
+
+        `wall_s` never falls: whoever does not know it writes 0.
+        """
         with contextlib.suppress(MachineError):
-            status = replace(status, started=self.status.started)
+            old = self.status
+            status = replace(status, started=old.started, wall_s=max(status.wall_s, old.wall_s))
         write_status(self.status_file, replace(status, updated=now(), pid=os.getpid(), host=socket.gethostname()))
 
     def renew(self, plan: Plan, *, written: Mapping[str, str | bytes], resolved: JsonMap, lock: JsonMap) -> Path | None:

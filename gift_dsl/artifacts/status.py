@@ -37,6 +37,7 @@ class Status:
         stage: name of the stage it is in; None before the first and after the last.
         step: last step that was finished in that stage, counted from 0; None before it.
         reason: why it stopped or failed; None otherwise.
+        wall_s: seconds that its sessions have taken together, from when each held the run to its last word.
         started: when the run was made; stays when it is resumed.
         updated: when this was written.
         pid, host: of the process that wrote it.
@@ -47,6 +48,7 @@ class Status:
     stage: str | None = None
     step: int | None = None
     reason: str | None = None
+    wall_s: float = 0.0
     started: str = field(default_factory=now)
     updated: str = field(default_factory=now)
     pid: int = field(default_factory=os.getpid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 from typing import Protocol
 
 from gift_dsl.artifacts.checkpoints import SEAL, latest, number_of
@@ -95,14 +96,21 @@ def _check_launcher(plan: Plan) -> None:
 
 
 def _drive(run: RunDirectory, request: RunRequest, tell: Tell, crew: _Crew) -> RunOutcome:
-    plan = run.plan
+    plan, before, began = run.plan, run.status.wall_s, monotonic()
+
+    def wall_s() -> float:
+        """Of all sessions; the processes of a stage count on from what is written before it."""
+        return round(before + monotonic() - began, 3)
+
     _cut(run, plan)
     for what in _work(run, plan):
         stage = None if what == FINAL else plan.stages[int(what)]
         if stage is not None:
             tell(f"stage {stage.name} ({stage.type}), at most {stage.until.max_steps} steps")
-        run.set_status(Status("running", None if stage is None else stage.name, run.status.step))
+        run.set_status(Status("running", None if stage is None else stage.name, run.status.step, wall_s=wall_s()))
         code = crew.perform(run, what)
+        with suppress(MachineError):  # a full disk, of which more is said below
+            run.set_status(replace(run.status, wall_s=wall_s()))
         if code != 0 or crew.signals.got:
             return _ended_early(run, code, crew.signals, request, tell)
     summary = make_summary(run, plan)

@@ -26,6 +26,7 @@ from gift_dsl.artifacts.checkpoints import latest, number_of, prune, seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.lines import Lines, read_lines
 from gift_dsl.artifacts.origins import BEST
+from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import write_shard
 from gift_dsl.engines.frozen import frozen_engine
 from gift_dsl.engines.load import adapt, adapted, load_model, load_policy, load_tokenizer
@@ -76,9 +77,9 @@ class Session:
         stop: filled by signals.
         budget: of HTTP players, earlier sessions counted.
         answers: of HTTP players, earlier sessions included; None where there are none.
-        wall_s: of earlier sessions.
+        wall_s: of the run until this process began, all sessions together.
         policy_tokens: of earlier stages and sessions.
-        started: of this session, on the monotonic clock.
+        started: when this process began, on the monotonic clock.
     """
 
     run: RunDirectory
@@ -103,7 +104,7 @@ class Session:
 
     @property
     def elapsed_s(self) -> float:
-        """Of the whole run, earlier sessions included."""
+        """Of the whole run, earlier stages and sessions, loading and measuring included."""
         return self.wall_s + time.monotonic() - self.started
 
     @contextmanager
@@ -155,20 +156,23 @@ def join_ranks() -> PartialState:
     return PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
 
 
-def open_session(run: RunDirectory, stop: Stop) -> Session:
-    """This process's place among those of the run, and what was used before it started."""
-    plan = run.plan
+def open_session(run: RunDirectory, stop: Stop, began: float | None = None) -> Session:
+    """This process's place among those of the run, and what was used before it started.
+
+    Args:
+        run: its directory.
+        stop: filled by signals.
+        began: when this process took up its work, on the monotonic clock; None: now.
+    """
+    plan, wall_s = run.plan, run.status.wall_s
+    began = time.monotonic() if began is None else began
     state = join_ranks()
     # Of the first session: other numbers round differently. After accelerate, which may set a number of its own.
     torch.set_num_threads(int(run.lock["threads"]))
-    last: dict[str, Any] = {}
-    tokens = 0.0
-    for record in read_lines(run.metrics):
-        last = record
-        tokens += record.get("policy_tokens") or 0.0
+    tokens = sum(record.get("policy_tokens") or 0.0 for record in read_lines(run.metrics))
     budget = open_budget(run, plan.runtime.limits, state.process_index, state.num_processes)
     answers = open_answers(run, plan, state.process_index)
-    return Session(run, plan, state, stop, budget, answers, wall_s=last.get("wall_s", 0.0), policy_tokens=tokens)
+    return Session(run, plan, state, stop, budget, answers, wall_s=wall_s, policy_tokens=tokens, started=began)
 
 
 def run_stage(session: Session, index: int) -> str | None:
@@ -368,7 +372,7 @@ class _Stage:
             if alarm.name not in self.alarmed:
                 self.progress.note(f"alarm {alarm.name}: {alarm.message}")
         self.alarmed = {alarm.name for alarm in alarms}
-        self.run_directory.set_status(_status("running", record.stage, record.step))
+        self.run_directory.set_status(Status("running", record.stage, record.step, wall_s=line["wall_s"]))
 
     def _should_stop(self) -> str | None:
         self.session.note_spent()
@@ -523,12 +527,6 @@ def _garbage_of_its_own() -> Generator[None]:
 def is_done(run: RunDirectory, stage: str) -> bool:
     """Whether a stage has handed on its model."""
     return stage_model(run, stage).is_dir()
-
-
-def _status(state: Any, stage: str, step: int) -> Any:
-    from gift_dsl.artifacts.status import Status
-
-    return Status(state, stage, step)
 
 
 def _trainer_of(stage: StagePlan) -> Callable[[StageJob], None]:

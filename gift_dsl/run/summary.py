@@ -21,10 +21,10 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
     Returns:
         `stages[]` with `name`, `type`, `steps`, and by game `before` and `after` on dev, each with `successes`,
         `rounds`, `rate`, `interval`; `chain` the same for the parts of a trajectory of several; `final` on test;
-        `history`, what the prompts of all of them held of earlier turns.
+        `history`, what the prompts of all of them held of earlier turns; `wall_s`, seconds of all sessions together,
+        loading and measuring included.
     """
     records = list(read_lines(run.metrics))
-    last = records[-1] if records else {}
     usage = read_spent(run)
     return {
         "schema": SUMMARY_SCHEMA,
@@ -40,7 +40,7 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
         ],
         "final": _evaluation(run, "final"),
         "benchmarks": _evaluation(run, "benchmarks"),
-        "wall_s": last.get("wall_s", 0.0),
+        "wall_s": run.status.wall_s,
         "totals": {
             "steps": len(records),
             "episodes": _sum(records, "episodes"),

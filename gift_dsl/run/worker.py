@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from contextlib import suppress
 from dataclasses import replace
@@ -37,6 +38,7 @@ _KNOWN_LOGGED: Final = {
 def main(arguments: list[str]) -> int:
     """Work through one stage."""
     path, what = arguments
+    began = time.monotonic()
     faulthandler.enable()
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
@@ -49,10 +51,10 @@ def main(arguments: list[str]) -> int:
     run = open_run(Path(path))
     # Unset, accelerate would take a number of its own on several processes of a CPU.
     os.environ.setdefault("OMP_NUM_THREADS", str(run.lock["threads"]))
-    return perform(run, what, stop, is_last=True)
+    return perform(run, what, stop, is_last=True, began=began)
 
 
-def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False) -> int:
+def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False, began: float | None = None) -> int:
     """Perform a stage or the final evaluation in this process, as one of its ranks; the code of its end.
 
     Args:
@@ -60,10 +62,12 @@ def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False) -> int:
         what: index of the stage, or FINAL.
         stop: filled by signals.
         is_last: this process does nothing afterwards.
+        began: when it took up its work, on the monotonic clock; None: now.
     """
+    began = time.monotonic() if began is None else began
     try:
         with run.join():
-            reason = _work(run, what, stop, is_last)
+            reason = _work(run, what, stop, is_last, began)
     except Leave:
         reason = stop[0]
     except LimitReached as error:
@@ -93,10 +97,10 @@ def quieten() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _work(run: Any, what: str, stop: Stop, is_last: bool) -> str | None:
+def _work(run: Any, what: str, stop: Stop, is_last: bool, began: float) -> str | None:
     from gift_dsl.run.stage import open_session, run_stage
 
-    session = open_session(run, stop)
+    session = open_session(run, stop, began)
     try:
         if what == FINAL:
             from gift_dsl.run.final import run_final

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gift_dsl.artifacts.checkpoints import Checkpoint, check
+from gift_dsl.artifacts.lines import read_lines
 from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.artifacts.trajectories import read_index, read_shard
 from gift_dsl.plan import plan_hash
@@ -64,6 +65,11 @@ def test_the_summary_has_before_and_after_of_each_game_of_each_stage(finished):
     assert [stage["steps"] for stage in summary["stages"]] == [2, 4]
     assert summary["totals"]["episodes"] == 32
     assert summary["totals"]["policy_tokens"] > 0
+
+
+def test_the_time_of_the_run_goes_on_after_its_last_step_until_the_end(finished):
+    *_, last = read_lines(finished.run.metrics)
+    assert finished.summary["wall_s"] == finished.run.status.wall_s > last["wall_s"]
 
 
 def test_one_stage_ends_where_the_next_begins(finished):

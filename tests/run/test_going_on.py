@@ -15,6 +15,7 @@ from gift_dsl import api
 from gift_dsl.artifacts.checkpoints import seal
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.artifacts.manifest import check_manifest
+from gift_dsl.artifacts.status import Status
 from gift_dsl.cli import app
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.run import drive
@@ -41,6 +42,7 @@ class Pretend:
 
     done: list[tuple[str, int]]
     codes: list[int]
+    clock, takes = 0.0, 0.0
 
     def __init__(self):
         self.done, self.codes = [], []
@@ -53,6 +55,7 @@ class Pretend:
         """A stage that ends well, unless a code was given for it."""
         stage = run.plan.stages[int(what)]
         self.done.append((stage.name, stage.until.max_steps))
+        self.clock += self.takes
         code = self.codes.pop(0) if self.codes else 0
         if code == 0:
             (run.stages / stage.name).mkdir(parents=True)
@@ -299,3 +302,25 @@ def test_a_sweep_prints_the_summaries_that_there_are_and_ends_with_its_worst_run
     result = CliRunner().invoke(app, ["run", str(tmp_path / "spec.yaml"), "--json"])
     assert result.exit_code == 4
     assert [one["seed"] for one in json.loads(result.stdout)["runs"]] == [3, 4]
+
+
+# ── how long a run took ──
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sessions_and_stages(tmp_path, crew, monkeypatch):
+    monkeypatch.setattr(drive, "monotonic", lambda: crew.clock)
+    crew.takes, crew.codes = 100.0, [0, 1]
+    run = go(tmp_path, text=two_stages("warmup")).run
+    assert run.status.wall_s == 200
+    crew.clock += 1000  # between the sessions
+    outcome = go(tmp_path, text=two_stages("warmup"), mode="resume")
+    assert outcome.summary["wall_s"] == 300, "no step was written down: these are the seconds of the command"
+    assert run.status.wall_s == 300
+
+
+def test_what_a_killed_session_had_written_of_its_time_counts(tmp_path, crew):
+    crew.codes = [1]
+    run = go(tmp_path).run
+    run.set_status(Status("running", "nested", 1, wall_s=50.0))
+    run.set_status(Status("running", "nested", 1))
+    assert go(tmp_path, mode="resume").summary["wall_s"] == pytest.approx(50, abs=20)

@@ -50,7 +50,10 @@ class LimitsSpec(Strict):
 
     opponent_usd: Annotated[Positive | None, Field(description="US dollars spent on priced endpoints.")] = None
     opponent_calls: Annotated[Count | None, Field(description="Requests to endpoints.")] = None
-    wall_hours: Annotated[Positive | None, Field(description="Hours of wall clock, all sessions together.")] = None
+    wall_hours: Annotated[
+        Positive | None,
+        Field(description="Hours of wall clock, loading and measuring included, all sessions together."),
+    ] = None
     policy_tokens: Annotated[Count | None, Field(description="Tokens sampled by the policy.")] = None
 
 
