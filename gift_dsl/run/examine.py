@@ -8,7 +8,7 @@ to play, the policy does that the stage began with (or whom the spec names as `f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,3 +198,17 @@ def read_result(path: Path) -> dict[str, Any] | None:
         return read_object(path)
     except FileNotFoundError:
         return None
+
+
+def has_gaps(document: Mapping[str, Any]) -> bool:
+    """Whether rounds of a result have none, because a server gave no answer."""
+    scores = [*document["games"].values(), *(part for parts in document["chains"].values() for part in parts.values())]
+    return any(score["counts"]["void"] or score["unplayed"] for score in scores)
+
+
+def forget_gaps(folder: Path, stages: Iterable[str]) -> None:
+    """Remove what was measured before and after stages while a server failed, so that it is measured again."""
+    for path in (folder / f"{stage}-{when}.json" for stage in stages for when in ("before", "after")):
+        found = read_result(path)
+        if found is not None and has_gaps(found):
+            path.unlink()

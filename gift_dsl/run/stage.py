@@ -41,7 +41,7 @@ from gift_dsl.players.recorder import RecordStore
 from gift_dsl.players.usage import Budget
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.answers import open_answers
-from gift_dsl.run.examine import Examiner, due_probe, read_result, stage_request, write_result
+from gift_dsl.run.examine import Examiner, due_probe, forget_gaps, has_gaps, read_result, stage_request, write_result
 from gift_dsl.run.models import (
     find_start,
     hand_on,
@@ -124,8 +124,12 @@ class Session:
 
     def ask_again(self) -> None:
         """Keep no failure of a server: what went wrong because of it is tried anew by the next session."""
-        if self.answers is not None:
-            self.answers.forget_faults()
+        if self.answers is None:
+            return
+        self.answers.forget_faults()
+        if self.is_main:
+            stages = [stage.name for stage in self.plan.stages if not is_done(self.run, stage.name)]
+            forget_gaps(self.run.evaluation, stages)
 
     def close(self) -> None:
         """At the end of what this process does."""
@@ -422,12 +426,15 @@ class _Stage:
         self.session.state.wait_for_everyone()
 
     def _copy_before(self, request: Any, path: Path) -> bool:
-        """Where the stage before played the same games under the same prompts, its `after` is this `before`."""
+        """Where the stage before played the same games under the same prompts, its `after` is this `before`.
+
+        One with gaps is not: a server that failed then may answer now.
+        """
         former = self.plan.stages[self.index - 1]
         found = read_result(self.run_directory.evaluation / f"{former.name}-after.json")
         if found is None or (former.play, former.system_prompt) != (self.stage.play, self.stage.system_prompt):
             return False
-        if set(found["games"]) != set(request.games):
+        if set(found["games"]) != set(request.games) or has_gaps(found):
             return False
         if self.session.is_main:
             from gift_dsl.artifacts.files import json_text, write_whole

@@ -132,10 +132,16 @@ def _cells(score: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _rate(score: Mapping[str, Any] | None) -> str:
-    if score is None or score["rate"] is None:
+    """With its interval and, where rounds have no result, their number and what the rate might be with them."""
+    if score is None:
         return "-"
     low, high = score["interval"]
-    return f"{score['rate']:.3f} [{low:.2f}, {high:.2f}]"
+    rate = "-" if score["rate"] is None else f"{score['rate']:.3f} [{low:.2f}, {high:.2f}]"
+    missing = score["counts"]["void"] + score["unplayed"]
+    if not missing:
+        return rate
+    least, most = score["rate_bounds"]
+    return f"{rate}, {missing} without a result: {least:.3f} to {most:.3f}"
 
 
 def _change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from dataclasses import replace
 
 from gift_dsl.artifacts.checkpoints import SEAL
 from gift_dsl.artifacts.directory import find_runs
-from tests.run.small import SPEC, assert_same, here, steps
+from gift_dsl.evaluate.scores import Round, tally
+from gift_dsl.run.examine import forget_gaps
+from tests.run.small import SPEC, assert_same, evaluations, here, steps
 from tests.run.test_spent import served
 
 TEXT = (
@@ -75,3 +78,40 @@ def test_after_a_failure_servers_are_asked_again(tmp_path):
         resumed = here(tmp_path, against(server), mode="resume")
         assert resumed.exit_code == 0
         assert steps(resumed.run) == [("warmup", 0), ("nested", 0), ("nested", 1)]
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_what_was_measured_while_a_server_failed_is_measured_again_after_the_failure(tmp_path):
+    folder = made(tmp_path / "failed")
+    with served() as server:
+        unbroken = here(made(tmp_path / "unbroken"), against(server))
+        server.choose = lambda _asked: "http_500"
+        assert here(folder, against(server)).exit_code == 1
+        server.choose = lambda _asked: "ok"
+        resumed = here(folder, against(server), mode="resume")
+    assert evaluations(resumed.run) == evaluations(unbroken.run)
+
+
+def measured(*outcomes):
+    """What a file of eval/ says of a game, alone without a gap, and in a chain."""
+    rounds = [Round(k, f"i{k}", 0, "", outcome, None) for k, outcome in enumerate(outcomes)]
+    whole = [one for one in rounds if not one.is_missing]
+    return {
+        "games": {"tictactoe": tally(whole).to_json()},
+        "chains": {"nested": {"tictactoe": tally(rounds).to_json()}},
+    }
+
+
+def test_only_results_with_gaps_of_stages_that_are_not_done_are_forgotten(tmp_path):
+    for name, outcomes in {
+        "warmup-before": ("void",),
+        "nested-before": ("success", "unplayed"),
+        "nested-after": ("success", "loss"),
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(measured(*outcomes)))
+    forget_gaps(tmp_path, ["nested", "last"])
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["nested-after", "warmup-before"]

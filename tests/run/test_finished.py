@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 
 import pytest
 
@@ -10,6 +11,7 @@ from gift_dsl.artifacts.checkpoints import Checkpoint, check
 from gift_dsl.artifacts.lines import read_lines
 from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.artifacts.trajectories import read_index, read_shard
+from gift_dsl.evaluate.scores import Round, tally
 from gift_dsl.plan import plan_hash
 from gift_dsl.run.summary import summary_text
 from tests.run.small import evaluations, steps, weights
@@ -142,3 +144,20 @@ def test_the_final_evaluation_tests_the_checkpoints_that_the_spec_names(finished
 def test_nothing_half_written_is_left(finished):
     names = [path.name for path in finished.run.path.rglob(".*")]
     assert sorted(names) == [".ranks", ".writer"]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "cell"),
+    [
+        (["success", "loss", "success", "success"], "0.750 ["),
+        (["success", "loss", "void", "unplayed"], "], 2 without a result: 0.250 to 0.750"),
+        (["void", "void"], "-, 2 without a result: 0.000 to 1.000"),
+    ],
+)
+def test_the_table_tells_rounds_without_a_result_and_both_bounds_of_the_rate(finished, outcomes, cell):
+    summary = deepcopy(finished.summary)
+    rounds = [Round(k, f"i{k}", 0, "", outcome, None) for k, outcome in enumerate(outcomes)]
+    summary["stages"][0]["games"]["tictactoe"]["before"] |= tally(rounds).to_json()
+    (line,) = [line for line in summary_text(summary).splitlines() if line.startswith("warmup  tictactoe  ")]
+    assert cell in line
+    assert ("without a result" in line) is ("void" in outcomes)
