@@ -73,11 +73,11 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One request: a POST of JSON. `headers` may hold a key, so they are never shown."""
+    """One request: a POST of JSON, or a GET without a payload. `headers` may hold a key, so they are never shown."""
 
     url: str
     headers: Mapping[str, str]
-    payload: bytes
+    payload: bytes | None
     timeout_s: float
 
 
@@ -125,11 +125,19 @@ class Network:
 
     async def post(self, request: Outgoing) -> Response | Failure:
         """Send a request and read the whole response, whatever its status. Does not wait at the gate of its host."""
+        return await self._send("POST", request)
+
+    async def get(self, request: Outgoing) -> Response | Failure:
+        """As `post`, for what is only read."""
+        return await self._send("GET", request)
+
+    async def _send(self, method: str, request: Outgoing) -> Response | Failure:
         import aiohttp
 
         limits = aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=min(request.timeout_s, _MAX_CONNECT_S))
         try:
-            async with self._session().post(
+            async with self._session().request(
+                method,
                 request.url,
                 data=request.payload,
                 headers=request.headers,

@@ -41,8 +41,16 @@ class Endpoint:
     @property
     def url(self) -> str:
         """Of chat completions; a query of the base address is kept."""
+        return self._at("chat/completions")
+
+    @property
+    def models_url(self) -> str:
+        """Of the list of models."""
+        return self._at("models")
+
+    def _at(self, path: str) -> str:
         parts = urlsplit(self.base_url)
-        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions"))
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}"))
 
     @property
     def headers(self) -> Mapping[str, str]:

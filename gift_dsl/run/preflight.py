@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +22,10 @@ from gift_dsl.data import (
 )
 from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.plan import FilePrint, ModelPlan, OpponentPlan, Plan, missing_prints
+from gift_dsl.players.look import check_server
 from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import check_endpoint
+from gift_dsl.players.openai import Endpoint
 from gift_dsl.run.examine import read_splits
 from gift_dsl.run.models import model_folder, opponent_model
 from gift_dsl.run.seating import drawn_rows, seated_names
@@ -213,17 +215,17 @@ def _benchmarks(plan: Plan) -> Iterator[str]:
 def _endpoints(plan: Plan, find_key: FindKey) -> Iterator[str]:
     """Those that training or evaluation can ask: their keys, and whether they answer."""
     used = set(seated_names(plan, [game.name for game in plan.games])) | set(_named(plan))
-    asked: list[tuple[str, str]] = []
+    asked: dict[str, tuple[Endpoint, str | None]] = {}
     for opponent in plan.opponents:
         if opponent.type != "openai" or opponent.name not in used:
             continue
         base_url = str(plan.runtime.base_urls.get(opponent.name) or opponent.params["base_url"])
+        key_name = opponent.params.get("api_key_env")
         try:
-            find_key(opponent.params.get("api_key_env"), base_url)
-            asked.append((opponent.name, base_url))
+            asked[opponent.name] = Endpoint(base_url, find_key(key_name, base_url)), key_name
         except GiftError as error:
             yield f"opponent `{opponent.name}`: {error}"
-    for (name, _), problem in zip(asked, asyncio.run(_answers(asked)), strict=True):
+    for name, problem in zip(asked, asyncio.run(_problems(check_server(*one) for one in asked.values())), strict=True):
         if problem is not None:
             yield f"opponent `{name}`: {problem}"
 
@@ -236,7 +238,8 @@ def _vllm(plan: Plan) -> Iterator[str]:
     if find_spec("vllm") is None:
         yield "`resources.vllm` needs vLLM on this machine: pip install 'gift-dsl[vllm]'"
     if vllm["mode"] == "serve":
-        (problem,) = asyncio.run(_answers([("vllm", str(vllm["base_url"]))])) if vllm.get("base_url") else (_NO_URL,)
+        url = vllm.get("base_url")
+        (problem,) = asyncio.run(_problems([check_endpoint(str(url))])) if url else (_NO_URL,)
         if problem is not None:
             yield f"`resources.vllm`: {problem}"
 
@@ -248,15 +251,17 @@ def _named(plan: Plan) -> Iterator[str]:
     yield from (str(one["judge"]) for one in plan.evaluation.benchmarks if "judge" in one)
 
 
-async def _answers(asked: list[tuple[str, str]]) -> list[str | None]:
-    async def ask(base_url: str) -> str | None:
+async def _problems(checks: Iterable[Coroutine[Any, Any, None]]) -> list[str | None]:
+    """What each of several checks, made at once, has to say."""
+
+    async def problem(check: Coroutine[Any, Any, None]) -> str | None:
         try:
-            await check_endpoint(base_url)
+            await check
         except MachineError as error:
             return str(error)
         return None
 
-    return list(await asyncio.gather(*(ask(base_url) for _, base_url in asked)))
+    return list(await asyncio.gather(*map(problem, checks)))
 
 
 def _disk(plan: Plan, disk_gib: float | None) -> list[str]:

@@ -47,17 +47,20 @@ class FaultServer:
         reply: what an `ok` says, from the body of the request.
         latency_s: seconds before each answer.
         retry_after: the header of a 429.
-        asked: every request.
+        models: as `choose`, for requests of the list of models.
+        asked: every request of a turn; `looked`: of the list of models.
         kinds: how many answers there were of each kind.
         open: connections that are open now; `most_busy`: most requests under way at once.
     """
 
     choose: object = None
     reply: object = lambda _body: "<answer>1</answer>"
+    models: object = lambda _asked: (200, {}, '{"object": "list", "data": [{"id": "m", "object": "model"}]}')
     latency_s: float = 0.0
     retry_after: str = "0"
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
+    looked: list[Asked] = field(default_factory=list)
     kinds: Counter = field(default_factory=Counter)
     open: int = 0
     busy: int = 0
@@ -108,25 +111,31 @@ class FaultServer:
 
     async def answer(self, reader, writer):
         asked = await read_request(reader)
+        if asked.path.endswith("/models"):
+            self.looked.append(asked)
+            return await self.give(self.models(asked), asked, reader, writer)
         self.asked.append(asked)
         kind = self.choose(asked)
         self.kinds[kind if isinstance(kind, str) else kind[0]] += 1
         self.busy += 1
         self.most_busy = max(self.busy, self.most_busy)
         try:
-            if kind == "stall":
-                # Nothing more comes; the client has to give up, and then there is nothing more to read.
-                await reader.read()
-                return False
-            await asyncio.sleep(self.latency_s)
-            data = self.response(kind, asked)
-            if data is None:
-                return False
-            writer.write(data)
-            await writer.drain()
-            return kind != "cut"
+            return await self.give(kind, asked, reader, writer)
         finally:
             self.busy -= 1
+
+    async def give(self, kind, asked, reader, writer):
+        if kind == "stall":
+            # Nothing more comes; the client has to give up, and then there is nothing more to read.
+            await reader.read()
+            return False
+        await asyncio.sleep(self.latency_s)
+        data = self.response(kind, asked)
+        if data is None:
+            return False
+        writer.write(data)
+        await writer.drain()
+        return kind != "cut"
 
     def response(self, kind, asked):
         if isinstance(kind, tuple):
@@ -169,8 +178,8 @@ async def read_request(reader):
     for line in head[1:]:
         if line.lower().startswith("authorization: "):
             headers["authorization"] = line.split(": ", 1)[1]
-    data = await reader.readexactly(int(headers["content-length"]))
-    return Asked(path, headers, json.loads(data))
+    data = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Asked(path, headers, json.loads(data) if data else {})
 
 
 async def main(options):

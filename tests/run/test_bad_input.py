@@ -16,6 +16,7 @@ from gift_dsl.errors import GiftError, MachineError, UsageError
 from gift_dsl.run import preflight, seating
 from gift_dsl.train.grpo import GiftTrainer
 from tests.run.small import SPEC, Told, assert_same, here
+from tests.run.test_spent import served
 
 NO_TEMPLATE = {"tokenizer_class": "PreTrainedTokenizerFast"}
 
@@ -73,6 +74,14 @@ def test_an_endpoint_that_does_not_answer_is_named(tmp_path):
     text = against(f"{{type: openai, base_url: 'http://127.0.0.1:{port}/v1', model: m}}")
     said = refusal(tmp_path, text)
     assert f"opponent `rival`: nobody answers at 127.0.0.1:{port}" in said
+
+
+def test_an_endpoint_that_refuses_everybody_is_named_before_anything_begins(tmp_path):
+    with served() as server:
+        server.models = lambda _asked: (401, {}, "Unauthorized")
+        said = refusal(tmp_path, against(f"{{type: openai, base_url: '{server.url}', model: m}}"))
+    assert f"opponent `rival`: {server.host} refuses requests without a key (HTTP 401)" in said
+    assert server.asked == []
 
 
 def test_a_missing_key_is_named(tmp_path, monkeypatch):
