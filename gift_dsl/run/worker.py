@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from gift_dsl.artifacts.status import now
 from gift_dsl.errors import GiftError, LimitReached, MachineError
 from gift_dsl.run.request import FINAL, STOPPED, Leave, Stop
 
@@ -76,6 +77,9 @@ def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False, began: fl
         _tell(run, f"gift: {error}")
         _set_reason(run, str(error))
         return error.exit_code
+    except Exception as error:
+        _note_crash(run, error)
+        raise
     if reason is None:
         return 0
     _set_reason(run, reason)
@@ -150,15 +154,32 @@ def _tell(run: Any, text: str) -> None:
     if _is_first():
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
-        with suppress(OSError), run.log.open("a", encoding="utf-8") as log:  # what is told may be that the disk is full
-            log.write(f"{text}\n")
+        _log(run, f"{text}\n")
+
+
+def _log(run: Any, text: str) -> None:
+    with suppress(OSError), run.log.open("a", encoding="utf-8") as log:  # what is told may be that the disk is full
+        log.write(text)
+
+
+def _note_crash(run: Any, error: Exception) -> None:
+    """A bug: its traceback in the run's log, its words in the status; by whichever process met it."""
+    import traceback
+
+    said = "".join(traceback.format_exception(error))
+    _log(run, f"rank {os.environ.get('RANK', '0')}, {now()}\n{said}")
+    _write_reason(run, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def _set_reason(run: Any, reason: str) -> None:
     """Why this is not the end, for whoever writes the status next."""
     if _is_first():
-        with suppress(MachineError):  # of a full disk
-            run.set_status(replace(run.status, reason=reason))
+        _write_reason(run, reason)
+
+
+def _write_reason(run: Any, reason: str) -> None:
+    with suppress(MachineError):  # of a full disk
+        run.set_status(replace(run.status, reason=reason))
 
 
 def end_with_parent() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from gift_dsl import api, data
 from gift_dsl.artifacts.checkpoints import latest
-from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.artifacts.directory import RunDirectory, find_runs
 from gift_dsl.errors import GiftError, MachineError, UsageError
-from gift_dsl.run import preflight, seating
+from gift_dsl.run import preflight, seating, stage
 from gift_dsl.train.grpo import GiftTrainer
 from tests.run.small import SPEC, Told, assert_same, here
 from tests.run.test_spent import served
@@ -283,3 +283,19 @@ def test_rows_that_several_splits_are_cut_from_are_loaded_once(tmp_path, monkeyp
     (plan,) = api.compile_spec(str(path))
     preflight.check_machine(plan, lambda name, url: None, None)
     assert loaded == ["train", "test"]
+
+
+def test_a_bug_leaves_its_traceback_in_the_log_and_its_words_in_the_status(tmp_path, monkeypatch):
+    def breaks(*_):
+        raise ValueError("no such thing\nas this")
+
+    monkeypatch.setattr(stage, "find_start", breaks)
+    with pytest.raises(ValueError, match="no such thing"):
+        here(tmp_path)
+    (run,) = find_runs(tmp_path / "runs", "small")
+    log = run.log.read_text(encoding="utf-8")
+    assert log.startswith("rank 0, ")
+    assert "Traceback (most recent call last)" in log
+    assert "in breaks" in log
+    assert log.endswith("ValueError: no such thing\nas this\n")
+    assert run.status.reason == "ValueError: no such thing"
