@@ -589,6 +589,7 @@ class RunOptions:
         mode: `new`, `resume` (go on with the newest unfinished run; of a sweep, with each run that is not done) or
             `fresh` (a new one whatever is there).
         again: the command that would resume it, as it is shown.
+        anew: the command that would begin it anew, as it is shown; for a run of a sweep its id is added.
         tell: is told what happens, line by line.
     """
 
@@ -596,6 +597,7 @@ class RunOptions:
     only: Sequence[str] = ()
     mode: str = "new"
     again: str = "gift run SPEC --resume"
+    anew: str = "gift run SPEC --fresh"
     tell: Callable[[str], None] = print
 
 
@@ -677,6 +679,7 @@ def _run_request(checked: Checked, arm: CheckedRun, options: RunOptions) -> RunR
         disk_gib=arm.compiled.needs.disk_gib,
         find_key=_find_key,
         again=options.again,
+        anew=f"{options.anew} --only {shlex.quote(arm.id)}" if arm.id else options.anew,
     )
 
 

@@ -235,8 +235,8 @@ def run(
     given = [*(sets or ()), *([] if processes is None else [f"resources.processes={processes}"])]
     path, text = _read(spec)
     words = ["gift", "run", spec, *(word for one in sets or () for word in ("--set", one))]
-    words += [*(word for one in only or () for word in ("--only", one))]
     words += [] if processes is None else ["--processes", str(processes)]
+    chosen = [word for one in only or () for word in ("--only", one)]
     checked = api.check_spec(path, text, sets=given, only=only or ())
     _refuse(checked, json)
     _tell(checked.diagnostics, checked.sources)
@@ -245,7 +245,8 @@ def run(
         typer.echo(plan_text(checked, width=_width()), err=True)
     options = api.RunOptions(
         mode="resume" if resume else "fresh" if fresh else "new",
-        again=shlex.join([*words, "--resume"]),
+        again=shlex.join([*words, *chosen, "--resume"]),
+        anew=shlex.join([*words, "--fresh"]),
         tell=lambda line: typer.echo(line, err=True),
     )
     outcomes = api.run_checked(checked, options)

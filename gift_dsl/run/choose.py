@@ -74,7 +74,7 @@ def _longer_or_new(runs: Sequence[RunDirectory], request: RunRequest) -> tuple[R
         run, old, new = waiting[0]
         listed = "".join(f"\n  {line}" for line in _changes(to_json(old), to_json(new)))
         raise MachineError(
-            f"{run.path} cannot go on with another plan; start a new run with --fresh. What differs:{listed}"
+            f"{run.path} cannot go on with another plan; a new run: {request.anew}. What differs:{listed}"
         )
     if request.mode == "finish":
         return None, plan

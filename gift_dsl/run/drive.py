@@ -5,6 +5,7 @@ This file prepares the run, says which stage is next, and says what to do when a
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -153,17 +154,24 @@ def _ended_early(run: RunDirectory, code: int, signals: Signals, request: RunReq
     if code in (0, STOPPED):
         reason = signals.got[0] if signals.got else status.reason
         run.set_status(replace(status, state="stopped", reason=reason))
-        tell(f"stopped ({reason}) and saved; go on with: {request.again}")
+        limit = re.search(r"limits\.\w+", reason or "")
+        first = "" if limit is None else f"raise `{limit[0]}`, and "  # it would be reached again at once
+        tell(f"stopped ({reason}) and saved; {first}go on with: {request.again}")
         return RunOutcome(run, signals.exit_code if signals.got else GiftError.exit_code, None)
     with suppress(MachineError):  # a full disk, which was told; without it the run looks killed, and goes on as well
         run.set_status(replace(status, state="failed", reason=status.reason or f"a process ended with {code}"))
-    tell(f"failed; {_kept(run)}, go on with: {request.again}")
+    kept = _kept(run)
+    if kept is None:  # what is mended may be the weights, with which a run does not go on
+        tell(f"failed; nothing was trained yet, begin anew with: {request.anew}")
+    else:
+        tell(f"failed; {kept}, go on with: {request.again}")
     return RunOutcome(run, code if code in (1, 2, 3, 4) else GiftError.exit_code, None)
 
 
-def _kept(run: RunDirectory) -> str:
-    """What a run that failed goes on from."""
+def _kept(run: RunDirectory) -> str | None:
+    """What a run that failed goes on from; None where it did nothing yet."""
     if any(run.checkpoints.glob(f"*/*/{SEAL}")):
         return "the last checkpoint is whole"
-    is_done = any(stage_model(run, stage.name).is_dir() for stage in run.plan.stages)
-    return "the stages that ended are kept" if is_done else "nothing was trained yet"
+    if any(stage_model(run, stage.name).is_dir() for stage in run.plan.stages):
+        return "the stages that ended are kept"
+    return "what was measured is kept" if any(run.evaluation.glob("*.json")) else None

@@ -35,6 +35,7 @@ class RunRequest:
         disk_gib: estimated need; None where it is not known.
         find_key: gives the key of an endpoint.
         again: the command that would resume it, to be shown.
+        anew: the command that would begin it anew, to be shown.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class RunRequest:
     disk_gib: float | None
     find_key: FindKey
     again: str
+    anew: str
 
 
 @dataclass(frozen=True, slots=True)

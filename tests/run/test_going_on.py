@@ -19,6 +19,7 @@ from gift_dsl.artifacts.status import Status
 from gift_dsl.cli import app
 from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.run import drive
+from gift_dsl.run.request import STOPPED
 from tests.run.small import Told
 
 SPEC = """\
@@ -119,7 +120,7 @@ def test_probes_of_a_stage_are_found_by_their_step(tmp_path):
 @pytest.mark.parametrize(
     ("codes", "sealed", "said"),
     [
-        ([1], (), "failed; nothing was trained yet, go on with"),
+        ([1], (), "failed; nothing was trained yet, begin anew with: gift run SPEC --fresh"),
         ([0, 1], (), "failed; the stages that ended are kept, go on with"),
         ([1], ("warmup",), "failed; the last checkpoint is whole, go on with"),
     ],
@@ -136,6 +137,43 @@ def test_a_run_that_failed_says_what_of_it_is_kept(tmp_path, crew, codes, sealed
     crew.codes = codes
     go(tmp_path, text=text, mode="resume" if sealed else "new", told=told)
     assert told.lines[-1].startswith(said)
+
+
+def test_a_run_that_failed_after_it_was_measured_goes_on(tmp_path, crew):
+    told = Told()
+
+    def measures(run, what):
+        run.evaluation.mkdir()
+        (run.evaluation / "nested-before.json").write_text("{}")
+        return 1
+
+    crew.perform = measures
+    go(tmp_path, told=told)
+    assert told.lines[-1] == "failed; what was measured is kept, go on with: gift run SPEC --resume"
+
+
+def test_one_run_of_a_sweep_is_begun_anew_by_its_id(tmp_path, crew):
+    told, crew.codes = Told(), [0, 1, 0]
+    sweep(tmp_path, told=told)
+    assert "failed; nothing was trained yet, begin anew with: gift run SPEC --fresh --only seed=2" in told.lines
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["`limits.opponent_calls` is reached: 3 calls were made", "`limits.opponent_calls: 3` is reached"],
+)
+def test_a_run_that_a_limit_stopped_says_which_one_to_raise(tmp_path, crew, reason):
+    told = Told()
+
+    def stops(run, what):
+        run.set_status(Status("running", "nested", reason=reason))
+        return STOPPED
+
+    crew.perform = stops
+    assert go(tmp_path, told=told).exit_code == 1
+    assert told.lines[-1] == (
+        f"stopped ({reason}) and saved; raise `limits.opponent_calls`, and go on with: gift run SPEC --resume"
+    )
 
 
 # ── more steps than a finished run was planned for ──
