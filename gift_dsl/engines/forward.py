@@ -168,7 +168,8 @@ def check_model(forward: Forward) -> None:
     """Refuse a model that does not do as it is told about masks, positions and the cache.
 
     Raises:
-        MachineError: rows that are encoded together and in two steps differ from rows encoded alone.
+        MachineError: its logits are not finite, or rows that are encoded together and in two steps differ from rows
+            encoded alone.
     """
     vocabulary = forward.model.config.get_text_config().vocab_size
     rows = [tuple((7 * place + size) % vocabulary for place in range(size)) for size in (3, 7, 12)]
@@ -177,6 +178,11 @@ def check_model(forward: Forward) -> None:
         alone_BV = torch.stack(
             [forward.model(torch.tensor([row], device=forward.device)).logits[0, -1].float() for row in rows]
         )
+        if not alone_BV.isfinite().all():
+            raise MachineError(
+                f"the logits of this {name} are not finite (NaN or infinity): its weights are damaged, or overflow in "
+                "their format; load it with another `precision`, or from other files"
+            )
         try:
             cache = RowCache(len(rows), capacity_for(12), forward.dtype)
             forward.extend(cache, [row[: index + 1] for index, row in enumerate(rows)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 
 import pytest
@@ -345,6 +346,15 @@ def test_a_model_that_ignores_its_mask_is_refused(monkeypatch):
     monkeypatch.setattr(Forward, "_masks", lambda *_: torch.zeros(1, 1, 1, 1))
     with pytest.raises(MachineError, match="rows of different lengths disturb each other"):
         engine.check()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_told_as_such(value):
+    model = make_model()
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight[3, 5] = value
+    with pytest.raises(MachineError, match=r"the logits of this Qwen2ForCausalLM are not finite \(NaN or infinity\)"):
+        engine_of(model).check()
 
 
 def test_the_engine_is_a_token_policy():
