@@ -68,13 +68,39 @@ def load_policy(
         limits: of memory.
 
     Raises:
-        MachineError: a file is missing, no chat template, an attention that is not installed, or a model that this
-            engine cannot generate with.
+        MachineError: a file is missing, no chat template, an attention that is not installed, a tokenizer of another
+            model, or a model that this engine cannot generate with.
     """
-    codec = load_codec(model, source, thinking=thinking)
-    engine = TransformersEngine(load_model(model, source, device=device), codec, compute=model.compute, limits=limits)
+    tokenizer = load_tokenizer(model, source)
+    codec = make_codec(tokenizer, thinking=thinking, end_ids=_declared_ends(model, source))
+    loaded = load_model(model, source, device=device)
+    _check_fit(tokenizer, codec, loaded, model.tokenizer or source)
+    engine = TransformersEngine(loaded, codec, compute=model.compute, limits=limits)
     engine.check()
     return engine
+
+
+def _check_fit(tokenizer: Any, codec: TemplateCodec, model: Any, name: str) -> None:
+    """The model embeds every id that a prompt or a batch can hold.
+
+    Special tokens that neither the template nor padding writes may be more than it embeds: the text models of Gemma 3
+    share a tokenizer with those that see, whose token of an image comes after all that they embed.
+
+    Raises:
+        MachineError: it does not.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = set(tokenizer.get_vocab().values())
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    written = {*codec.render(_PROBE, open_turn=False), *codec.render(_PROBE[:1], open_turn=True)}
+    written |= {tokenizer.pad_token_id} - {None}
+    beyond = (ids - special | written) - set(range(rows))
+    if beyond:
+        raise MachineError(
+            f"the tokenizer {name} has ids up to {max(ids)}, and the model {type(model).__name__} embeds {rows}, so up "
+            f"to {rows - 1}: {len(beyond)} of its ids have no weights. Give the tokenizer that belongs to the model "
+            "(`model.tokenizer`), or enlarge the model first with `resize_token_embeddings`"
+        )
 
 
 def adapted(engine: TransformersEngine, lora: LoraPlan, seed: int, revision: str | None = None) -> TransformersEngine:

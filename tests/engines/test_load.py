@@ -137,6 +137,40 @@ def test_an_empty_thought_of_the_template_is_part_of_the_prompt():
     assert codec.decode(codec.render(TALK, open_turn=True)).endswith("<think>\n\n</think>\n\n")
 
 
+def with_rows(folder, number, kind="qwen2"):
+    """The model of a folder with another one, that embeds so many ids."""
+    make_model(kind, vocab_size=number).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_embeds_is_refused_with_both_numbers(tmp_path):
+    number = len(load_tokenizer(model_plan(), str(save(tmp_path))))
+    with pytest.raises(MachineError) as raised:
+        load_policy(model_plan(), with_rows(tmp_path, number - 20))
+    said = str(raised.value)
+    assert f"has ids up to {number - 1}, and the model Qwen2ForCausalLM embeds {number - 20}, so up to" in said
+    assert "20 of its ids have no weights" in said
+    assert "`model.tokenizer`" in said
+
+
+def test_a_model_may_embed_more_ids_than_its_tokenizer_has(tmp_path):
+    load_policy(model_plan(), with_rows(save(tmp_path), 400))
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_special_token_without_weights_is_refused_only_where_a_prompt_or_a_batch_holds_it(tmp_path, is_written):
+    tokenizer = load_tokenizer(model_plan(), str(save(tmp_path)))
+    number = len(tokenizer)
+    new = AddedToken("<|image|>", special=True)
+    tokenizer.add_special_tokens({"pad_token": new} if is_written else {"additional_special_tokens": [new]})
+    tokenizer.save_pretrained(tmp_path)
+    if is_written:
+        with pytest.raises(MachineError, match="1 of its ids have no weights"):
+            load_policy(model_plan(), with_rows(tmp_path, number))
+    else:
+        load_policy(model_plan(), with_rows(tmp_path, number))
+
+
 def test_a_plan_may_bring_its_own_template_and_tokenizer(folders, tmp_path):
     save(tmp_path / "model")
     own = model_plan(chat_template=CHATML.replace("assistant", "helper"), tokenizer=str(folders["chatml"]))
