@@ -147,7 +147,7 @@ def _without_rows(dataset: Dataset, empty: Sequence[Split], found: Mapping[Split
     splits = f"{' and '.join(empty)} split{'s have' if len(empty) > 1 else ' has'}"
     repair = "give it more rows"
     if "test" in empty:
-        repair += ", or name a split of the dataset as `dataset.test_split`"
+        repair += ", or a dataset with a split of its own for the test (`dataset.test_split`)"
     return (
         f"its {splits} no rows ({sum(cut.values())} in all in `{dataset.split}` of {dataset.source}, "
         f"cut by the hash of their question into {counts}); {repair}"

@@ -232,6 +232,17 @@ def test_a_split_that_would_be_found_empty_after_training_is_named_before_it(tmp
     said = refusal(tmp_path, asked("{source: ./rows.jsonl}"))
     assert f"game `facts`: {words}" in said
     assert "give it more rows" in said
+    assert ("or a dataset with a split of its own for the test" in said) is ("test" in words.split("no rows")[0])
+
+
+def test_whoever_plays_on_a_split_without_rows_is_told_its_game(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(questions("Question", 5))
+    path = tmp_path / "spec.yaml"
+    path.write_text(asked("{source: ./rows.jsonl}"))
+    (plan,) = api.compile_spec(str(path))
+    assert set(seating.table_games(plan, ["facts", "tictactoe"], "test")) == {"facts", "tictactoe"}
+    with pytest.raises(MachineError, match="game `facts`: its dev split has no rows"):
+        seating.table_games(plan, ["facts", "tictactoe"], "dev")
 
 
 def test_only_splits_that_are_read_need_rows(tmp_path):
