@@ -79,11 +79,13 @@ class Reply:
         text: without its reasoning part; empty only where an empty answer was taken for one (`read_reply`).
         tokens: what the server counted; None where it told nothing.
         is_cut: whether the token limit ended it.
+        served: model and fingerprint that the server names; None where it names none.
     """
 
     text: str
     tokens: Tokens | None
     is_cut: bool = False
+    served: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def read_reply(body: bytes, *, takes_empty: bool = False) -> Reply | Failure:
         return Failure("malformed", f"the reply has no message: {shown(body)}", is_transient=True, tokens=tokens)
     text, end = without_thoughts(text), values["choices"][0].get("finish_reason")
     if text or (takes_empty and end in ("stop", "length")):
-        return Reply(text, tokens, is_cut=end == "length")
+        return Reply(text, tokens, is_cut=end == "length", served=_served(values))
     why = ", and ended at its token limit" if end == "length" else ""
     return Failure("empty", f"the reply is empty, or reasoning alone{why}", is_transient=True, tokens=tokens)
 
@@ -191,6 +193,12 @@ def _content(values: Mapping[str, Any]) -> str | None:
         parts = [cast(dict[str, Any], part).get("text") for part in cast(list[Any], content) if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
     return content if isinstance(content, str) else "" if content is None else None
+
+
+def _served(values: Mapping[str, Any]) -> str | None:
+    """What the server says that it is, which may be another version than was asked for."""
+    names = (values.get("model"), values.get("system_fingerprint"))
+    return " ".join(shown(name) for name in names if isinstance(name, str) and name) or None
 
 
 def _tokens(usage: Any) -> Tokens | None:  # noqa: ANN401  # any JSON value may stand there

@@ -137,9 +137,10 @@ class OpenAIPlayer:
 
     def _bill(self, result: Reply | Failure, most_usd: float) -> Bill:
         fault = result.kind if isinstance(result, Failure) else None
+        served = result.served if isinstance(result, Reply) else None
         if result.tokens is not None:
             tokens = result.tokens
-            return Bill(self.endpoint.usd(tokens), tokens.prompt, tokens.completion, fault=fault)
+            return Bill(self.endpoint.usd(tokens), tokens.prompt, tokens.completion, fault=fault, served=served)
         if isinstance(result, Failure) and result.is_free:
             return Bill(fault=fault)
-        return Bill(most_usd, is_reported=False, fault=fault)
+        return Bill(most_usd, is_reported=False, fault=fault, served=served)

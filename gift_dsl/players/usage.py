@@ -6,10 +6,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from gift_dsl.errors import LimitReached
 from gift_dsl.plan import to_json
+
+_MOST_SERVED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Usage:
         usd_unreported: most that these can have cost.
         faults: calls that brought no readable answer, by reason (`http_429`, `timeout`, …).
         unanswered: turns that were given up after all tries.
+        served: readable answers by the model and fingerprint that the server named with them, where it named any;
+            beyond the first eight they are `others`.
     """
 
     calls: int = 0
@@ -34,12 +38,13 @@ class Usage:
     usd_unreported: float = 0.0
     faults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(dict[str, int]()))
     unanswered: int = 0
+    served: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(dict[str, int]()))
 
     def plus(self, bill: Bill) -> Usage:
         """With one more call that has ended."""
-        faults = dict(self.faults)
-        if bill.fault is not None:
-            faults[bill.fault] = faults.get(bill.fault, 0) + 1
+        served = bill.served
+        if served is not None and served not in self.served and len(self.served) >= _MOST_SERVED:
+            served = "others"
         return replace(
             self,
             prompt_tokens=self.prompt_tokens + bill.prompt_tokens,
@@ -47,7 +52,8 @@ class Usage:
             usd=self.usd + (bill.usd if bill.is_reported else 0.0),
             unreported=self.unreported + (not bill.is_reported),
             usd_unreported=self.usd_unreported + (0.0 if bill.is_reported else bill.usd),
-            faults=MappingProxyType(faults),
+            faults=_with_one(self.faults, bill.fault),
+            served=_with_one(self.served, served),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -57,8 +63,13 @@ class Usage:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Usage:
         """The inverse of `to_json`."""
-        numbers = {name: value for name, value in values.items() if name != "faults"}
-        return cls(**numbers, faults=MappingProxyType(dict(values["faults"])))
+        faults, served = (MappingProxyType(dict(values.get(name, {}))) for name in ("faults", "served"))
+        numbers = {name: value for name, value in values.items() if name not in ("faults", "served")}
+        return cls(**numbers, faults=faults, served=served)
+
+
+def _with_one(counts: Mapping[str, int], name: str | None) -> Mapping[str, int]:
+    return counts if name is None else MappingProxyType({**counts, name: counts.get(name, 0) + 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,7 @@ class Bill:
         prompt_tokens, completion_tokens: 0 where nobody told.
         is_reported: False where the call may have cost something and nobody told how much.
         fault: why there is no readable answer; None where there is one.
+        served: what the server said that it is; None where it said nothing, or there is no readable answer.
     """
 
     usd: float = 0.0
@@ -77,6 +89,7 @@ class Bill:
     completion_tokens: int = 0
     is_reported: bool = True
     fault: str | None = None
+    served: str | None = None
 
 
 class Budget:

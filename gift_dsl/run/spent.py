@@ -67,10 +67,16 @@ def _read(run: RunDirectory, rank: int) -> Spent:
 
 
 def _sum(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value + other[key] if key != "faults" else dict(Counter[str](value) + Counter[str](other[key]))
-        for key, value in one.items()
-    }
+    """Numbers, and counts by name; a count that a session before this version did not keep is that of the other."""
+    added: dict[str, Any] = {}
+    for key, value in {**other, **one}.items():
+        if key not in one or key not in other:
+            added[key] = value
+        elif isinstance(value, dict):
+            added[key] = dict(Counter[str](one[key]) + Counter[str](other[key]))
+        else:
+            added[key] = one[key] + other[key]
+    return added
 
 
 def _totals(spent: Spent) -> tuple[float, float]:

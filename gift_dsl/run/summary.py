@@ -21,8 +21,8 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
     Returns:
         `stages[]` with `name`, `type`, `steps`, and by game `before` and `after` on dev, each with `successes`,
         `rounds`, `rate`, `interval`; `chain` the same for the parts of a trajectory of several; `final` on test;
-        `history`, what the prompts of all of them held of earlier turns; `wall_s`, seconds of all sessions together,
-        loading and measuring included.
+        `history`, what the prompts of all of them held of earlier turns; `opponents`, by name what their servers said
+        that they are; `wall_s`, seconds of all sessions together, loading and measuring included.
     """
     records = list(read_lines(run.metrics))
     usage = read_spent(run)
@@ -40,6 +40,7 @@ def make_summary(run: RunDirectory, plan: Plan) -> dict[str, Any]:
         ],
         "final": _evaluation(run, "final"),
         "benchmarks": _evaluation(run, "benchmarks"),
+        "opponents": {name: {"served": one.get("served", {})} for name, one in usage.items()},
         "wall_s": run.status.wall_s,
         "totals": {
             "steps": len(records),

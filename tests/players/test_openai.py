@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import random
 import socket
@@ -166,6 +167,22 @@ def test_tokens_and_their_price_are_counted():
     assert shared.budget.usage("server") == Usage(
         calls=3, prompt_tokens=60, completion_tokens=15, usd=pytest.approx(120e-6), faults={"empty": 1}
     )
+
+
+def test_what_a_server_says_that_it_serves_is_counted():
+    def named(**names):
+        return 200, {}, json.dumps({**json.loads(completion("3")), **names})
+
+    kinds = [
+        named(model="m-2026-01", system_fingerprint="fp_1"),
+        named(model="m-2026-01", system_fingerprint="fp_2"),
+        named(model="m-2026-01", system_fingerprint=None),
+        named(model="m-2026-01", system_fingerprint="fp_1"),
+        named(model=["no name"]),
+    ]
+    _, shared = ask_server(FaultServer(in_order(*kinds)), turns=6)
+    served = {"m-2026-01 fp_1": 2, "m-2026-01 fp_2": 1, "m-2026-01": 1}
+    assert shared.budget.usage("server").served == served
 
 
 def test_a_reply_that_tells_no_tokens_counts_at_its_highest_price():

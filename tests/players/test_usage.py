@@ -99,3 +99,14 @@ def test_threads_may_share_a_budget():
     for thread in threads:
         thread.join()
     assert budget.usage("p").calls == budget.usage("p").prompt_tokens == 2000
+
+
+def test_a_server_that_calls_itself_otherwise_each_time_does_not_fill_the_records():
+    budget = Budget()
+    for number in range(100):
+        spend(budget, bill=Bill(served=f"m fp_{number}"))
+    served = budget.usage("p").served
+    assert len(served) == 9
+    assert served["m fp_0"] == 1
+    assert served["others"] == 92
+    assert Usage.from_json(budget.usage("p").to_json()) == budget.usage("p")

@@ -15,6 +15,7 @@ from gift_dsl.artifacts.lock import Machine, make_lock
 from gift_dsl.errors import LimitReached
 from gift_dsl.players.usage import Bill
 from gift_dsl.run.spent import open_budget, read_spent, write_spent
+from gift_dsl.run.summary import make_summary
 from tests.players.server import FaultServer
 from tests.run.small import SPEC, Told, here, steps
 
@@ -42,6 +43,17 @@ def test_what_earlier_sessions_spent_counts(run):
         call(second, 1)
     write_spent(run, 0, second)
     assert (read_spent(run)["rival"]["calls"], read_spent(run)["rival"]["usd"]) == (5, 2.5)
+
+
+def test_what_served_the_opponents_is_in_the_summary(run):
+    for rank in (0, 1):
+        budget = open_budget(run, {}, rank, 2)
+        budget.start_call("rival", 0.0)
+        budget.end_call("rival", 0.0, Bill(served=f"m fp_{rank}"))
+        budget.start_call("rival", 0.0)
+        budget.end_call("rival", 0.0, Bill(served="m fp_0"))
+        write_spent(run, rank, budget)
+    assert make_summary(run, run.plan)["opponents"] == {"rival": {"served": {"m fp_0": 3, "m fp_1": 1}}}
 
 
 def test_processes_together_keep_to_a_limit(run):
