@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ class GameScore:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    # not `sum`, which rounds otherwise before Python 3.12
+    return math.fsum(values) / len(values) if values else None
 
 
 def _clusters(
@@ -194,7 +196,7 @@ def _bounds(rounds: Sequence[Round], value: Callable[[Round], float]) -> Interva
     """The mean with every missing round at 0, and at 1; (0, 1) without rounds."""
     if not rounds:
         return 0.0, 1.0
-    known = sum(value(one) for one in rounds if not one.is_missing)
+    known = math.fsum(value(one) for one in rounds if not one.is_missing)
     return known / len(rounds), (known + sum(one.is_missing for one in rounds)) / len(rounds)
 
 

@@ -8,6 +8,7 @@ each of a pair is measured in half of their rounds; and who has no legal action 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -235,7 +236,7 @@ def _encounter(game: str, names: tuple[str, str], points: _Points) -> Encounter:
         first=names[0],
         second=names[1],
         rounds=len(played),
-        score=sum(played) / len(played) if played else None,
+        score=math.fsum(played) / len(played) if played else None,
         interval=clustered_mean(list(clusters.values())),
         void=len(points) - len(played),
     )

@@ -6,6 +6,7 @@ unbroken one would have. Steps are counted from 0 within the stage.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -126,7 +127,8 @@ def _share(node: Node, groups: int, step: int, owed: dict[Path, list[float]]) ->
     is_owing = False
     for path, draw, num_groups in _balanced_draws(node, groups, (), shares):
         weights = weights_at(draw.parts, step)
-        quotas = [num_groups * weight / sum(weights) for weight in weights]
+        whole = math.fsum(weights)  # `sum` rounds otherwise before Python 3.12, and might deal another game
+        quotas = [num_groups * weight / whole for weight in weights]
         if any(0 < quota < 1 for quota in quotas):
             is_owing = True
             before = owed.get(path, [0.0] * len(quotas))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -252,7 +253,7 @@ class Episode:
             parts=tuple(trainee.parts),
             turns=turns,
             outcome_return=outcome,
-            penalty=sum(part.penalty for part in trainee.parts),
+            penalty=math.fsum(part.penalty for part in trainee.parts),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,9 +84,9 @@ def shares(pool: Pool, state: PoolState) -> tuple[float, ...]:
     priorities = [
         weight * _priority(pool, state.win_rate(name)) for name, weight in zip(pool.members, pool.weights, strict=True)
     ]
-    if not sum(priorities):
+    if not any(priorities):
         priorities = list(pool.weights)
-    total = sum(priorities)
+    total = math.fsum(priorities)
     return tuple(priority / total for priority in priorities)
 
 

@@ -6,6 +6,7 @@ Names begin with what they are about: `return`, `game/<name>/…`, `groups/<name
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def step_metrics(step: Step, algorithm: AlgorithmPlan) -> dict[str, float]:
 
 def _surprise(trajectories: Sequence[Trajectory]) -> float:
     """Sum of -log p over all sampled ids, nats; divided by their number it estimates the entropy of the policy."""
-    return -sum(sum(sequence.logprobs) for one in trajectories for sequence in one.sequences)
+    return -math.fsum(math.fsum(sequence.logprobs) for one in trajectories for sequence in one.sequences)
 
 
 class TokenSums(NamedTuple):

@@ -25,7 +25,7 @@ from gift_dsl.evaluate.games import (
     probe_request,
 )
 from gift_dsl.evaluate.generators import kept_generators
-from gift_dsl.evaluate.scores import Round, tally
+from gift_dsl.evaluate.scores import Round, _mean, tally
 from gift_dsl.plan import AnyOf, InTurn, chains_of
 from gift_dsl.play.compose import plan_walks
 from gift_dsl.play.keys import Keys
@@ -341,3 +341,8 @@ def test_generators_that_a_library_seeds_go_on_where_they_were():
         torch.manual_seed(9)
         draws()
     assert [*found, draws()] == expected
+
+
+def test_a_mean_is_the_same_on_every_python():
+    """The built-in `sum` of floats is compensated since 3.12; here it would say 0.09999999999999999 before that."""
+    assert _mean([0.1] * 10) == 0.1
