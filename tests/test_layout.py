@@ -144,6 +144,15 @@ def test_no_group_of_a_pattern_is_repeated_possessively():
     assert found == []
 
 
+def test_the_paper_index_names_places_that_exist():
+    text = (ROOT / "docs" / "paper_index.md").read_text(encoding="utf-8")
+    named = [
+        word for word in re.findall(r"`([\w./]+)`", text) if re.fullmatch(r"(gift_dsl|tests|specs|games)/\S+", word)
+    ]
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists() and not (PACKAGE / path).exists()] == []
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make on this machine")
 def test_another_index_is_used_for_torch_alone(tmp_path):
     index = "https://torch.example/cpu"
