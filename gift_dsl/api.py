@@ -443,22 +443,20 @@ def _match_services(plan: Plan, options: PlayOptions) -> Services:
 
 
 def _check_endpoints(match: Match, base_urls: Mapping[str, str]) -> None:
-    """See that somebody listens at each endpoint that plays: one that is dead would be asked again for a minute."""
+    """See that each server that plays answers and takes its key: one that does not would be asked for a minute."""
     import asyncio
 
     from gift_dsl.plan import leaves
-    from gift_dsl.players.network import check_endpoint
+    from gift_dsl.players.look import check_servers
     from gift_dsl.run import seated_names
 
     names = seated_names(match.plan, dict.fromkeys(leaf.game for leaf in leaves(match.stage.play)))
     playing = [match.player, *(opponent for opponent in match.plan.opponents if opponent.name in names)]
-    urls = {base_urls.get(one.name) or one.params["base_url"] for one in playing if one.type == "openai"}
-
-    async def check() -> None:
-        await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
-
-    if urls:
-        asyncio.run(check())
+    servers = [one for one in playing if one.type == "openai"]
+    urls = [base_urls.get(one.name) or str(one.params["base_url"]) for one in servers]
+    asked = [(one.params.get("api_key_env"), url) for one, url in zip(servers, urls, strict=True)]
+    if asked:
+        asyncio.run(check_servers(asked, _find_key))
 
 
 def _match_plan(target: str, text: str | bytes | None, options: PlayOptions) -> tuple[Plan, Context]:

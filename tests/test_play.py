@@ -132,6 +132,18 @@ def test_a_play_against_a_dead_endpoint_fails_at_once_and_names_it(as_):
             api.play("-", HTTP % (host, ""), api.PlayOptions(as_=as_))
 
 
+def test_a_play_against_a_server_that_refuses_everybody_does_not_begin():
+    server = FaultServer(models=lambda _: (401, {}, "who are you?"))
+
+    async def against():
+        async with server:
+            await asyncio.to_thread(api.play, "-", HTTP % (server.host, ""), api.PlayOptions())
+
+    with pytest.raises(MachineError, match="refuses requests without a key"):
+        asyncio.run(against())
+    assert server.asked == []
+
+
 @pytest.mark.parametrize(
     ("limits", "calls", "words"),
     [

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from gift_dsl.errors import MachineError
 from gift_dsl.players.backoff import read_retry_after
 from gift_dsl.players.chat import Failure, masked, read_error
+from gift_dsl.players.make import FindKey
 from gift_dsl.players.network import Network, Outgoing, check_endpoint
 from gift_dsl.players.openai import Endpoint
 
 _LOOK_S: Final = 10.0
 _PAUSES_S: Final = (1.0, 2.0)
 _REFUSED: Final = (401, 403)
+
+
+async def check_servers(asked: Iterable[tuple[str | None, str]], find_key: FindKey) -> None:
+    """As `check_server`, of several at once.
+
+    Args:
+        asked: name of the variable that holds the key, and address; one that comes twice is asked once.
+        find_key: gives the key.
+
+    Raises:
+        MachineError: one of them does not answer as it should, or its key is not there.
+    """
+    servers = [(Endpoint(url, find_key(name, url)), name) for name, url in dict.fromkeys(asked)]
+    await asyncio.gather(*(check_server(*server) for server in servers))
 
 
 async def check_server(endpoint: Endpoint, key_name: str | None, timeout_s: float = _LOOK_S) -> None:

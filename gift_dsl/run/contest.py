@@ -25,8 +25,8 @@ from gift_dsl.evaluate.tournament import ROUNDS, TOURNAMENT_SCHEMA, Lists, play_
 from gift_dsl.games.minimax import EXACT_CELLS
 from gift_dsl.plan import GamePlan, OpponentPlan, Plan, digest, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat, TableGame
+from gift_dsl.players.look import check_servers
 from gift_dsl.players.make import Services, make_player
-from gift_dsl.players.network import check_endpoint
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import table_games
@@ -91,9 +91,9 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
     games = table_games(request.plan, request.games, request.split)
     names = [*_run_names(request.runs), *(one.name for one in request.players)]
     _check(request, names, games)
-    asyncio.run(_check_endpoints(request))
-    tell(f"{len(names)} contestants: {', '.join(names)}; {request.rounds} rounds of each pair in each game")
     services = make_services()
+    asyncio.run(check_servers(_endpoints(request), services.find_key))
+    tell(f"{len(names)} contestants: {', '.join(names)}; {request.rounds} rounds of each pair in each game")
     entered = dict(_entered(request, names, services))
     asked = _games_request(request)
     stage = request.plan.stages[-1]
@@ -192,10 +192,11 @@ def _check(request: ContestRequest, names: Sequence[str], games: Mapping[str, Ta
                 raise UsageError(f"`{player.name}` cannot play {name}; these can: {', '.join(game.facts.players)}")
 
 
-async def _check_endpoints(request: ContestRequest) -> None:
+def _endpoints(request: ContestRequest) -> list[tuple[str | None, str]]:
+    """Name of the key and address of every server that plays."""
     asked = [one for one in request.players if one.type == "openai"]
-    urls = {str(request.plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked}
-    await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
+    urls = [str(request.plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked]
+    return [(one.params.get("api_key_env"), url) for one, url in zip(asked, urls, strict=True)]
 
 
 def _entered(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, _Entered]]:

@@ -32,8 +32,8 @@ from gift_dsl.evaluate.games import GamesRequest
 from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.plan import FinalPlan, GamePlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat
-from gift_dsl.players.make import Services, make_player
-from gift_dsl.players.network import check_endpoint
+from gift_dsl.players.look import check_servers
+from gift_dsl.players.make import FindKey, Services, make_player
 from gift_dsl.run.examine import Examiner, document_of, read_result, write_result
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import seated_names, table_games
@@ -116,7 +116,7 @@ def evaluate_target(
     """
     start, team = time.monotonic(), team or Team()
     tell = tell if team.rank == 0 else _say_nothing
-    check_target(request)
+    check_target(request, lambda name, url: make_services().find_key(name, url))
     with ExitStack() as models:
         examinee = models.enter_context(find_examinee(request.plan, request.who))
         tell(f"{examinee.name}: {examinee.kind} {examinee.source}")
@@ -143,23 +143,18 @@ def _say_nothing(_line: str) -> None:
     pass
 
 
-def check_target(request: EvalRequest) -> None:
+def check_target(request: EvalRequest, find_key: FindKey) -> None:
     """See that there is something to do, and that rows and endpoints are there, before a model is loaded.
 
     Raises:
         UsageError: there is nothing to evaluate.
-        MachineError: rows or an endpoint are not there.
+        MachineError: rows, an endpoint or its key are not there.
     """
     if not request.games and not request.chains and not request.benchmarks:
         raise UsageError(f"there is nothing to evaluate {request.target} on; name some with --games or --benchmarks")
     table_games(request.plan, request.played, request.split)
-    urls = {url for _, url in asked_endpoints(request)}
-
-    async def check() -> None:
-        await asyncio.gather(*(check_endpoint(url) for url in sorted(urls)))
-
-    if urls:
-        asyncio.run(check())
+    if asked := asked_endpoints(request):
+        asyncio.run(check_servers(asked, find_key))
 
 
 def asked_endpoints(request: EvalRequest) -> list[tuple[str | None, str]]:

@@ -30,7 +30,7 @@ from gift_dsl.players.keys import resolve_key
 from gift_dsl.players.make import FindKey, Services, host_limits
 from gift_dsl.players.network import Network
 from gift_dsl.players.usage import Budget
-from gift_dsl.run.evaluate import EvalRequest, asked_endpoints, check_target, evaluate_target, read_eval
+from gift_dsl.run.evaluate import EvalRequest, check_target, evaluate_target, read_eval
 from gift_dsl.run.given import given_processes, join_given, stay_apart
 from gift_dsl.run.processes import start_together, wait_for
 from gift_dsl.run.subjects import Who
@@ -75,9 +75,7 @@ def evaluate_apart(request: EvalRequest, processes: int, find_key: FindKey) -> d
         UsageError, MachineError, LimitReached: as `evaluate_target`.
         GiftError: also where a process died.
     """
-    check_target(request)
-    for name, url in asked_endpoints(request):
-        find_key(name, url)
+    check_target(request, find_key)
     with tempfile.TemporaryDirectory(prefix="gift-") as folder:
         order = Path(folder) / "order.json"
         write_whole(order, json_text(_order(request)))

@@ -169,6 +169,15 @@ def test_the_endpoints_of_a_spec_enter(tmp_path):
     assert server.asked
 
 
+def test_an_endpoint_that_refuses_everybody_does_not_enter(tmp_path):
+    with serving(_reply) as server:
+        server.models = lambda _: (403, {}, "not you")
+        with pytest.raises(MachineError, match="refuses requests without a key"):
+            hold(write_spec(tmp_path, SPEC + _endpoints(server)), samples=0)
+    assert len(server.looked) == 1, "two names of one server are one question"
+    assert server.asked == []
+
+
 def test_an_endpoint_that_says_nothing_loses_and_is_not_void(tmp_path):
     with serving(lambda body: "") as server:
         text = SPEC + f'opponents:\n  server: {{type: openai, base_url: "{server.url}", model: mute}}\n'

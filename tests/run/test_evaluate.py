@@ -343,6 +343,15 @@ def test_a_dead_endpoint_is_named_before_a_model_is_loaded(tmp_path):
         evaluate(spec, rounds=2)
 
 
+def test_an_endpoint_that_refuses_everybody_is_told_of_before_a_model_is_loaded(tmp_path):
+    with serving(lambda body: "<answer>1</answer>") as server:
+        server.models = lambda _: (401, {}, "who are you?")
+        spec = SPEC.replace("opponents: random", "opponents: server") + SUBJECT.format(url=server.url)
+        with pytest.raises(MachineError, match="refuses requests without a key"):
+            evaluate(write_spec(tmp_path, spec), rounds=2)
+    assert server.asked == []
+
+
 def test_two_evaluations_are_compared_as_checkpoints(own, tmp_path):
     files = [tmp_path / f"{name}.json" for name in ("dev", "again", "fewer")]
     for file, rounds in zip(files, (6, 6, 4), strict=True):
