@@ -21,8 +21,8 @@ from gift_dsl.run.request import FINAL, RunRequest, Tell
 
 
 def output_folder(plan: Plan) -> Path:
-    """The folder of all runs."""
-    return Path(plan.runtime.folder) / str(plan.runtime.output["dir"])
+    """The folder of all runs, without `..` in it."""
+    return (Path(plan.runtime.folder) / str(plan.runtime.output["dir"])).resolve()
 
 
 def machine_of(plan: Plan) -> Machine:
