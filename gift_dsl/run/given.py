@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import gc
 import os
 import sys
@@ -51,6 +52,7 @@ def join_given() -> Any:
             f"the launcher was told to share the weights ({told[0]}=true); say it in the spec: `resources.sharding`"
         )
     os.environ.update(quiet_environment())
+    faulthandler.enable()  # as in processes of our own: a library that aborts says where
     from gift_dsl.run.stage import join_ranks
 
     state = join_ranks()
