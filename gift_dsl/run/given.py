@@ -52,7 +52,8 @@ def join_given() -> Any:
             f"the launcher was told to share the weights ({told[0]}=true); say it in the spec: `resources.sharding`"
         )
     os.environ.update(quiet_environment())
-    faulthandler.enable()  # as in processes of our own: a library that aborts says where
+    with contextlib.suppress(OSError, ValueError):  # standard error may be something that is no file
+        faulthandler.enable()  # as in processes of our own: a library that aborts says where
     from gift_dsl.run.stage import join_ranks
 
     state = join_ranks()
