@@ -448,14 +448,12 @@ def _check_endpoints(match: Match, base_urls: Mapping[str, str]) -> None:
 
     from gift_dsl.plan import leaves
     from gift_dsl.players.look import check_servers
+    from gift_dsl.players.make import server_of
     from gift_dsl.run import seated_names
 
     names = seated_names(match.plan, dict.fromkeys(leaf.game for leaf in leaves(match.stage.play)))
     playing = [match.player, *(opponent for opponent in match.plan.opponents if opponent.name in names)]
-    servers = [one for one in playing if one.type == "openai"]
-    urls = [base_urls.get(one.name) or str(one.params["base_url"]) for one in servers]
-    asked = [(one.params.get("api_key_env"), url) for one, url in zip(servers, urls, strict=True)]
-    if asked:
+    if asked := [server_of(one, base_urls) for one in playing if one.type == "openai"]:
         asyncio.run(check_servers(asked, _find_key))
 
 

@@ -52,13 +52,18 @@ class Services:
     replay: bool = False
 
 
+def server_of(plan: OpponentPlan, base_urls: Mapping[str, str]) -> tuple[str | None, str]:
+    """Of an `openai` player: name of the variable that holds its key, and its address."""
+    return plan.params.get("api_key_env"), str(base_urls.get(plan.name) or plan.params["base_url"])
+
+
 def _make_openai(plan: OpponentPlan, services: Services) -> Player:
     """The live player, or what records it, or what stands for it."""
     params, store = plan.params, services.store
     chat = make_chat_settings(params)
     if store is not None and services.replay:
         return Replayer(plan.name, chat, store)
-    base_url: str = services.base_urls.get(plan.name) or params["base_url"]
+    key_name, base_url = server_of(plan, services.base_urls)
     try:
         host_of(base_url)
     except ValueError as error:
@@ -66,7 +71,7 @@ def _make_openai(plan: OpponentPlan, services: Services) -> Player:
     prices: Mapping[str, float] = params.get("usd_per_mtok") or {"input": 0.0, "output": 0.0}
     endpoint = Endpoint(
         base_url=base_url,
-        key=services.find_key(params.get("api_key_env"), base_url),
+        key=services.find_key(key_name, base_url),
         timeout_s=params["timeout_s"],
         retries=params["retries"],
         usd_per_mtok=(prices["input"], prices["output"]),

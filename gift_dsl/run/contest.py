@@ -26,7 +26,7 @@ from gift_dsl.games.minimax import EXACT_CELLS
 from gift_dsl.plan import GamePlan, OpponentPlan, Plan, digest, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat, TableGame
 from gift_dsl.players.look import check_servers
-from gift_dsl.players.make import Services, make_player
+from gift_dsl.players.make import Services, make_player, server_of
 from gift_dsl.players.openai import OpenAIPlayer
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import table_games
@@ -92,7 +92,8 @@ def play_contest(request: ContestRequest, make_services: Callable[[], Services],
     names = [*_run_names(request.runs), *(one.name for one in request.players)]
     _check(request, names, games)
     services = make_services()
-    asyncio.run(check_servers(_endpoints(request), services.find_key))
+    servers = [server_of(one, request.plan.runtime.base_urls) for one in request.players if one.type == "openai"]
+    asyncio.run(check_servers(servers, services.find_key))
     tell(f"{len(names)} contestants: {', '.join(names)}; {request.rounds} rounds of each pair in each game")
     entered = dict(_entered(request, names, services))
     asked = _games_request(request)
@@ -190,13 +191,6 @@ def _check(request: ContestRequest, names: Sequence[str], games: Mapping[str, Ta
         for name, game in games.items():
             if player.type not in (*game.facts.players, *_MODELS):
                 raise UsageError(f"`{player.name}` cannot play {name}; these can: {', '.join(game.facts.players)}")
-
-
-def _endpoints(request: ContestRequest) -> list[tuple[str | None, str]]:
-    """Name of the key and address of every server that plays."""
-    asked = [one for one in request.players if one.type == "openai"]
-    urls = [str(request.plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked]
-    return [(one.params.get("api_key_env"), url) for one, url in zip(asked, urls, strict=True)]
 
 
 def _entered(request: ContestRequest, names: Sequence[str], services: Services) -> Iterable[tuple[str, _Entered]]:

@@ -33,7 +33,7 @@ from gift_dsl.evaluate.judge import StandInJudge
 from gift_dsl.plan import FinalPlan, GamePlan, JsonMap, Node, OpponentPlan, Plan, digest, leaves, plan_hash, to_json
 from gift_dsl.play.seats import ModelPlayer, Seat
 from gift_dsl.players.look import check_servers
-from gift_dsl.players.make import FindKey, Services, make_player
+from gift_dsl.players.make import FindKey, Services, make_player, server_of
 from gift_dsl.run.examine import Examiner, document_of, read_result, write_result
 from gift_dsl.run.request import Tell
 from gift_dsl.run.seating import seated_names, table_games
@@ -153,18 +153,17 @@ def check_target(request: EvalRequest, find_key: FindKey) -> None:
     if not request.games and not request.chains and not request.benchmarks:
         raise UsageError(f"there is nothing to evaluate {request.target} on; name some with --games or --benchmarks")
     table_games(request.plan, request.played, request.split)
-    if asked := asked_endpoints(request):
+    if asked := _asked_servers(request):
         asyncio.run(check_servers(asked, find_key))
 
 
-def asked_endpoints(request: EvalRequest) -> list[tuple[str | None, str]]:
-    """Name of the key and address of every endpoint that will be asked something."""
+def _asked_servers(request: EvalRequest) -> list[tuple[str | None, str]]:
+    """Name of the key and address of every server that will be asked something."""
     plan, final = request.plan, _final_opponents(request.plan)
     names = {*seated_names(plan, request.played), *(final[game] for game in request.played if game in final)}
     names |= {name for name in (*request.judges, request.who.opponent) if name not in (STAND_IN, None)}
     asked = [item for item in plan.opponents if item.name in names and item.type == "openai"]
-    urls = [str(plan.runtime.base_urls.get(one.name) or one.params["base_url"]) for one in asked]
-    return [(one.params.get("api_key_env"), url) for one, url in zip(asked, urls, strict=True)]
+    return [server_of(one, plan.runtime.base_urls) for one in asked]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

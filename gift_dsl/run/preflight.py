@@ -23,7 +23,7 @@ from gift_dsl.data import (
 from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.plan import FilePrint, ModelPlan, OpponentPlan, Plan, missing_prints
 from gift_dsl.players.look import check_server
-from gift_dsl.players.make import FindKey
+from gift_dsl.players.make import FindKey, server_of
 from gift_dsl.players.network import check_endpoint
 from gift_dsl.players.openai import Endpoint
 from gift_dsl.run.examine import read_splits
@@ -219,8 +219,7 @@ def _endpoints(plan: Plan, find_key: FindKey) -> Iterator[str]:
     for opponent in plan.opponents:
         if opponent.type != "openai" or opponent.name not in used:
             continue
-        base_url = str(plan.runtime.base_urls.get(opponent.name) or opponent.params["base_url"])
-        key_name = opponent.params.get("api_key_env")
+        key_name, base_url = server_of(opponent, plan.runtime.base_urls)
         try:
             asked[opponent.name] = Endpoint(base_url, find_key(key_name, base_url)), key_name
         except GiftError as error:
