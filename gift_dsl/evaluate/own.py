@@ -7,11 +7,11 @@ is compared as LaTeX), `gift_v1` as the paper's scripts do (`gift_v1`). Both see
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Final, Literal
 
 from gift_dsl.evaluate import gift_v1
@@ -178,7 +178,7 @@ class Grader:
 def judged_consistency(graded: Sequence[Graded]) -> float | None:
     """Share of the items judged alike in both orders."""
     known = [one["consistent"] for one in graded if one.get("consistent") is not None]
-    return math.fsum(known) / len(known) if known else None
+    return fmean(known) if known else None
 
 
 def as_rows(items: Sequence[Item]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -228,7 +229,7 @@ def _of_average(row: PaperRow) -> str:
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _differs(column: str, ours: Measured | None) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Final, Literal
 
 from gift_dsl.records import OutcomeName
@@ -175,8 +176,7 @@ class GameScore:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    # not `sum`, which rounds otherwise before Python 3.12
-    return math.fsum(values) / len(values) if values else None
+    return fmean(values) if values else None  # not by `sum`, which rounds otherwise before Python 3.12
 
 
 def _clusters(

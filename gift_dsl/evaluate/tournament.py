@@ -8,11 +8,11 @@ each of a pair is measured in half of their rounds; and who has no legal action 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
+from statistics import fmean
 from typing import Any, Final
 
 from gift_dsl.errors import UsageError
@@ -236,7 +236,7 @@ def _encounter(game: str, names: tuple[str, str], points: _Points) -> Encounter:
         first=names[0],
         second=names[1],
         rounds=len(played),
-        score=math.fsum(played) / len(played) if played else None,
+        score=fmean(played) if played else None,
         interval=clustered_mean(list(clusters.values())),
         void=len(points) - len(played),
     )
