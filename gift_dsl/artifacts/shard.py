@@ -78,10 +78,10 @@ def _part(record: PartRecord) -> str:
     """A part, without what is as it is by default."""
     written = (
         f'{{"label":{quoted(record.label)},"game":{quoted(record.game)},"instance":{quoted(record.instance)},'
-        f'"seat":{record.seat},"role":{quoted(record.role)},"outcome":"{record.outcome}","reward":{_number(record.reward)}'
+        f'"seat":{record.seat},"role":{quoted(record.role)},"outcome":"{record.outcome}","reward":{json_line(record.reward)}'
     )
     if record.penalty:
-        written += f',"penalty":{_number(record.penalty)}'
+        written += f',"penalty":{json_line(record.penalty)}'
     if record.reason is not None:
         written += f',"reason":{quoted(record.reason)}'
     if record.opponent_illegal:
@@ -89,7 +89,7 @@ def _part(record: PartRecord) -> str:
     if record.truncated:
         written += f',"truncated":{record.truncated}'
     if record.chance is not None:
-        written += f',"chance":{_number(record.chance)}'
+        written += f',"chance":{json_line(record.chance)}'
     return written + "}"
 
 
@@ -109,12 +109,8 @@ def _turn(record: TurnRecord) -> str:
     if record.span is not None:
         written += f',"span":[{record.span[0]},{record.span[1]}]'
     if record.penalty:
-        written += f',"penalty":{_number(record.penalty)}'
+        written += f',"penalty":{json_line(record.penalty)}'
     return written + "}"
-
-
-def _number(value: float | None) -> str:
-    return json_line(value)
 
 
 def _sequence(sequence: TokenSequence, prompt: str) -> str:
