@@ -134,9 +134,10 @@ class GameFacts:
 class Game(Protocol):
     """A game with its parameters bound. Holds no mutable state; safe to share between episodes.
 
-    A game may have more, which is asked for by name: `reason(state)`, why a finished play ended as it did; `chance(state)`,
-    the success rate of a uniform player of a first state, in [0, 1]; `settle(state)`, of a finished state whose outcome
-    takes time to tell, an awaitable after which `state.outcome()` answers at once, or None where it does so already.
+    A game may have more, which is asked for by name: `reason(state)`, why a finished play ended as it did;
+    `chance(state)`, the success rate of a uniform player of a first state, in [0, 1]; `settle(state)`, of a finished
+    state whose outcome takes time to tell, an awaitable after which `state.outcome()` answers at once, or None where it
+    does so already.
     """
 
     @property
