@@ -130,25 +130,44 @@ class _Loop:
         self.postponed.clear()
 
     async def _play_ready(self) -> None:
-        """Go on with everything that does not wait, until everything does."""
+        """Go on with everything that does not wait, until everything does.
+
+        In rounds, each of the rules and then of the players: taking the time costs as much as a short turn does, and a
+        processor is the faster the longer it stays with the same code.
+        """
         num_turns = 0
         while self.ready:
-            runner = self.ready.popleft()
-            self.watchdog.doing = runner, None
-            ask = runner.next()
-            while isinstance(ask, PlayerAsk) and not ask.player.waits:
-                self.watchdog.doing = runner, ask.player
-                started = time.thread_time()
-                answer = await self._answer(ask)
-                self.table.acting.seconds += time.thread_time() - started
+            asked: list[tuple[Runner, PlayerAsk]] = []
+            while self.ready and len(asked) < _TURNS_BETWEEN_PAUSES:
+                runner = self.ready.popleft()
                 self.watchdog.doing = runner, None
-                runner.give(answer)
                 ask = runner.next()
-                num_turns += 1
-                if num_turns % _TURNS_BETWEEN_PAUSES == 0:
-                    await asyncio.sleep(0)
-            self._wait(runner, ask)
+                if isinstance(ask, PlayerAsk) and not ask.player.waits:
+                    asked.append((runner, ask))
+                else:
+                    self._wait(runner, ask)
+            self._hand_out(asked, await self._act(asked))
+            num_turns += len(asked)
+            if num_turns >= _TURNS_BETWEEN_PAUSES:
+                num_turns = 0
+                await asyncio.sleep(0)
         self.watchdog.doing = None
+
+    async def _act(self, asked: Sequence[tuple[Runner, PlayerAsk]]) -> Sequence[Answer]:
+        """Turns of players that answer on the spot."""
+        started = time.thread_time()
+        answers: list[Answer] = []
+        for runner, ask in asked:
+            self.watchdog.doing = runner, ask.player
+            answers.append(await self._answer(ask))
+        self.table.acting.seconds += time.thread_time() - started
+        return answers
+
+    def _hand_out(self, asked: Sequence[tuple[Runner, PlayerAsk]], answers: Sequence[Answer]) -> None:
+        for (runner, _), answer in zip(asked, answers, strict=True):
+            self.watchdog.doing = runner, None
+            runner.give(answer)
+            self.ready.append(runner)
 
     def _wait(self, runner: Runner, ask: Ask | Play | None) -> None:
         """See to what somebody waits for."""
