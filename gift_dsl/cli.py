@@ -675,6 +675,17 @@ def _ask(question: str) -> str:
 def main() -> None:
     """Run the command line and end the process with the exit code of the design."""
     try:
+        _main()
+    except SystemExit as ended:
+        if "RANK" not in os.environ or not isinstance(ended.code, int):
+            raise
+        from gift_dsl.run.processes import end
+
+        end(ended.code)
+
+
+def _main() -> None:
+    try:
         app()
     except SpecError as error:
         _tell(error.diagnostics, {})

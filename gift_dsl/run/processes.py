@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 from gift_dsl.artifacts.directory import RunDirectory
 from gift_dsl.run.request import STOPPED, Stop
@@ -21,6 +23,21 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 _GRACE_S: Final = 20.0
 """Time that the other processes of a stage have to end when one of them has."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
+
+
+def end(code: int) -> NoReturn:
+    """End this process after its exit handlers, but without taking Python apart, as `multiprocessing` ends its own.
+
+    A thread of a library that lets go of a tensor while Python is taken apart aborts the process. Those of torch's
+    groups may: where weights are shared they outlive their group, to which torch 2.13 keeps references in several
+    caches (pytorch/pytorch#179291 and #190489).
+    """
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it
+            stream.flush()
+    os._exit(code)
 
 
 class Signals:

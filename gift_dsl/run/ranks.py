@@ -32,7 +32,7 @@ from gift_dsl.players.network import Network
 from gift_dsl.players.usage import Budget
 from gift_dsl.run.evaluate import EvalRequest, check_target, evaluate_target, read_eval
 from gift_dsl.run.given import given_processes, join_given, stay_apart
-from gift_dsl.run.processes import start_together, wait_for
+from gift_dsl.run.processes import end, start_together, wait_for
 from gift_dsl.run.subjects import Who
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.team import Team, is_of_another
@@ -195,4 +195,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from gift_dsl.artifacts.status import now
 from gift_dsl.errors import GiftError, LimitReached, MachineError
+from gift_dsl.run.processes import end
 from gift_dsl.run.request import FINAL, STOPPED, Leave, Stop
 
 _KNOWN: Final = (
@@ -190,4 +191,4 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))
