@@ -33,6 +33,11 @@ class Span:
     end_line: int
     end_column: int
 
+    @property
+    def is_argument(self) -> bool:
+        """It is in a `--set`."""
+        return self.file.startswith("<--set")
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 

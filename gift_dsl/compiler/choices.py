@@ -10,8 +10,6 @@ from gift_dsl.spec.models.fields import Strict
 from gift_dsl.spec.models.opponents import LocalOpponent
 from gift_dsl.spec.models.stages import GrpoStage, UntilSpec
 
-_SET = "<--set"
-"""So begins the file of what the command line gives, in places."""
 _CONDITIONS = ("steps", "subgame_episodes", "policy_tokens", "success")
 
 
@@ -28,8 +26,8 @@ def _exactly_one(context: Context, path: Loc, value: Strict, names: Sequence[str
 
 def _dropping(context: Context, path: Loc, given: Sequence[str]) -> str:
     """How to keep one of several: what another file gives is dropped by a null."""
-    files = {name: context.tree.key_span_of((*path, name)).file for name in given}
-    later = {name: (file.startswith(_SET), file == context.tree.span.file) for name, file in files.items()}
+    spans = {name: context.tree.key_span_of((*path, name)) for name in given}
+    later = {name: (span.is_argument, span.file == context.tree.span.file) for name, span in spans.items()}
     latest = max(given, key=lambda name: later[name])
     nulls = ", ".join(f"{name}: null" for name in given if later[name] < later[latest])
     return f"to drop what was inherited write `{nulls}` next to `{latest}`" if nulls else "keep one of them"

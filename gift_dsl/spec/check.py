@@ -173,7 +173,10 @@ def _unknown_key(check: _Checker, path: Path) -> None:
     if below is not None:
         value = check.tree.at(path)
         shown = value.raw if value is not None and value.kind in ("int", "float", "bool") else "..."
-        hint = f"`{key}`{_BELONGS}`{below}`: write `{below}: {{{key}: {shown}}}`"
+        instead = f"write `{below}: {{{key}: {shown}}}`"
+        if check.tree.key_span_of(path).is_argument:
+            instead = f"set `{dotted((*holder, below, key))}={shown}`"
+        hint = f"`{key}`{_BELONGS}`{below}`: {instead}"
     elif elsewhere:
         hint = f"`{key}` belongs to " + " or ".join(f"`{name}`" for name in elsewhere[:3])
     message = f"unknown key `{key}` in {_where(holder, place)}"
