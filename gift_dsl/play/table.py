@@ -146,8 +146,9 @@ class _Loop:
                     asked.append((runner, ask))
                 else:
                     self._wait(runner, ask)
-            self._hand_out(asked, await self._act(asked))
-            num_turns += len(asked)
+            if asked:
+                self._hand_out(asked, await self._act(asked))
+                num_turns += len(asked)
             if num_turns >= _TURNS_BETWEEN_PAUSES:
                 num_turns = 0
                 await asyncio.sleep(0)

@@ -255,18 +255,21 @@ class TestVoids:
             play(table, leaf("ttt", max_void_share=0.0), groups=4)
 
     def test_as_many_as_allowed_leave_their_groups(self):
-        calls = Counter()
-
         def say(turn, rng):
-            calls["all"] += 1
-            if calls["all"] <= 15:
+            if turn.seat == 1:
                 raise fault()
             return tagged(rng.choice(turn.legal))
 
-        game = counting(game=CountGame(9, 0, first=0), opponents={"1": "saying"})
+        game = counting(game=CountGame(9, 0, first=0), trainee_seat="any", opponents={"1": "saying"})
+        whole = trajectories(play(table_of(game, players=[RandomPlayer("saying")]), COUNT, groups=4, members=5))
+        expected = [one.parts[0].seat == 0 for one in whole]  # against the second seat
+        share = expected.count(True) / len(expected)
+        assert 0 < share < 1
         table = table_of(game, players=[SayingPlayer(say)])
-        found = trajectories(play(table, leaf("count", max_void_share=0.25), groups=4, members=5))
-        assert [one.is_void for one in found].count(True) == 5
+        found = trajectories(play(table, leaf("count", max_void_share=share), groups=4, members=5))
+        assert [one.is_void for one in found] == expected
+        with pytest.raises(TooManyVoids):
+            play(table, leaf("count", max_void_share=share - 0.01), groups=4, members=5)
 
     def test_failures_of_different_players_are_counted_apart(self):
         limit_reasons = {}
