@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 import logging
 import os
@@ -63,6 +64,7 @@ from gift_dsl.train.step import Playing, Step, make_step
 from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
+_NEW_OBJECTS: Final = 50_000
 _LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
 _STATE_FILE: Final = "gift_state.json"
 _OF_COMPLETIONS: Final = (
@@ -276,13 +278,14 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     def play(self, number: int) -> dict[str, list[Any]]:
         """Play one step; the rows of this process as TRL wants them."""
         self.give_weights()
-        started = time.perf_counter()
-        self.current = step = make_step(self.playing, self.train_state, number, self.team)
-        self.rest()
-        _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
-        started = time.perf_counter()
-        self.job.hooks.on_groups(number, step.played)
-        step.clock.recording = time.perf_counter() - started
+        with _seldom_collecting():
+            started = time.perf_counter()
+            self.current = step = make_step(self.playing, self.train_state, number, self.team)
+            self.rest()
+            _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
+            started = time.perf_counter()
+            self.job.hooks.on_groups(number, step.played)
+            step.clock.recording = time.perf_counter() - started
         self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
         self._row_tokens = [update.num_tokens for update in step.updates for _ in self._own(update)]
         return {
@@ -602,6 +605,20 @@ def _scoring_labels_only() -> Iterator[None]:
         yield
     finally:
         setattr(trl_utils, name, before)
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Look for garbage after so many new objects, not 700: what is played is records, nearly all of which stay.
+
+    Not while weights are updated: there a cycle may hold a graph of tensors.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(_NEW_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _split(batch: Mapping[str, Any], num_chunks: int) -> list[dict[str, Any]]:

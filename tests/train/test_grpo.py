@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import torch
 from gift_dsl.errors import GiftError
 from gift_dsl.play.keys import Keys
 from tests.train.reference import advantages_of, aggregate, token_loss
-from tests.train.staged import Recorded, Watched, distributions, engine_of, logprobs, recorded_plan, train
+from tests.train.staged import Log, Recorded, Watched, distributions, engine_of, logprobs, recorded_plan, train
 
 torch.set_num_threads(1)
 
@@ -176,3 +177,19 @@ def test_parts_of_different_temperatures_are_refused(tmp_path):
     stage = replace(stage, play=replace(stage.play, parts=(hot, second)))
     with pytest.raises(GiftError, match=r"samples at temperatures \[1.0, 1.5\]"):
         train(replace(plan, stages=(stage,)), tmp_path)
+
+
+def test_garbage_is_looked_for_seldom_while_playing_and_as_before_while_updating(monkeypatch, tmp_path):
+    plan = recorded_plan(steps=2)
+    playing, updating, before = [], [], gc.get_threshold()
+    Watched(monkeypatch, Recorded(plan))
+    log = Log()
+    log.hooks = replace(
+        log.hooks,
+        on_groups=lambda step, groups: playing.append(gc.get_threshold()),
+        on_step=lambda record: updating.append(gc.get_threshold()),
+    )
+    train(plan, tmp_path, log=log)
+    assert playing == [(50_000, *before[1:])] * 2
+    assert updating
+    assert {*updating, gc.get_threshold()} == {before}
