@@ -1,4 +1,4 @@
-"""The processes of a stage: started and watched by this one, which loads no model; and the signals sent to it."""
+"""The processes of a stage: started and watched by this one, which loads no model; how they end, and their signals."""
 
 from __future__ import annotations
 

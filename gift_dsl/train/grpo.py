@@ -65,6 +65,7 @@ from gift_dsl.train.team import Team
 
 _LOG: Final = logging.getLogger(__name__)
 _NEW_OBJECTS: Final = 50_000
+"""After so many Python looks for garbage while a step is played."""
 _LOSSES: Final[Mapping[str, str]] = {"trajectory": "grpo", "token": "dapo", "constant": "dr_grpo"}
 _STATE_FILE: Final = "gift_state.json"
 _OF_COMPLETIONS: Final = (
@@ -609,7 +610,7 @@ def _scoring_labels_only() -> Iterator[None]:
 
 @contextmanager
 def _seldom_collecting() -> Iterator[None]:
-    """Look for garbage after so many new objects, not 700: what is played is records, nearly all of which stay.
+    """Look for garbage after many new objects, not 700: what is played is records, nearly all of which stay.
 
     Not while weights are updated: there a cycle may hold a graph of tensors.
     """
