@@ -116,7 +116,7 @@ def evaluate_target(
     """
     start, team = time.monotonic(), team or Team()
     tell = tell if team.rank == 0 else _say_nothing
-    check_target(request, lambda name, url: make_services().find_key(name, url))
+    check_target(request, make_services().find_key)
     with ExitStack() as models:
         examinee = models.enter_context(find_examinee(request.plan, request.who))
         tell(f"{examinee.name}: {examinee.kind} {examinee.source}")
