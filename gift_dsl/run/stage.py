@@ -310,6 +310,7 @@ class _Stage:
                 should_stop=self._should_stop,
                 on_checkpoint=self._on_checkpoint,
                 probe=self._probe,
+                on_resume=self._make_up_probe,
                 is_done=self._is_good_enough,
             ),
             games=table_games(self.plan, names, "train"),
@@ -459,6 +460,12 @@ class _Stage:
             write_result(path, result, {"stage": self.stage.name, "when": "probe", "step": done})
             said = "  ".join(f"{game} {rate:.3f}" for game, rate in rates.items())
             self.progress.note(f"{self.stage.name}: probe after step {done}  {said}")
+
+    def _make_up_probe(self, done: int) -> None:
+        """The probe of a checkpoint, where the session that saved it had to stop before or in it."""
+        here = due_probe(self.plan, self.stage, done) is not None
+        if here and not self.session.team.gather(self.run_directory.probe(self.stage.name, done).is_file())[0]:
+            self._probe(done)
 
     def _note_probe(self, done: int, rates: dict[str, float]) -> bool:
         """Remember a probe; whether this model is the best so far and is to be kept as such."""

@@ -25,7 +25,7 @@ import os
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,7 +112,7 @@ def train_grpo(job: StageJob) -> None:
         trainer.rest()
         try:
             with within_memory(job):
-                trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+                trainer.run()
                 trainer.give_weights()  # to whoever measures the stage
         except (LimitReached, TooManyVoids):
             trainer.save_between_steps()
@@ -199,6 +199,10 @@ def most_policy_tokens(play: Play) -> int:
     return sum(tokens) if isinstance(play, AllOf) else max(tokens)
 
 
+class _Over(Exception):  # noqa: N818 - the loop of Trainer is left, nothing went wrong
+    pass
+
+
 class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     """TRL's trainer over the steps of a stage.
 
@@ -232,6 +236,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self._logs: Any = None
         self._logged: list[dict[str, float]] = []
         self._started = self._updating = time.perf_counter()
+        self._is_resumed = False
         config = make_config(job)
         with offering_shards(job.plan):
             super().__init__(
@@ -259,6 +264,14 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         """Steps of the stage whose updates are all made."""
         return self.state.global_step // self.batch_plan.updates
 
+    def run(self) -> None:
+        """From the start or from a checkpoint to the end."""
+        resume_from = self.job.resume_from
+        self._is_resumed = resume_from is not None
+        with suppress(_Over):
+            self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        self._make_up()  # where the checkpoint is of the last step, so that nothing was played
+
     # ── rows ──
 
     def get_train_dataloader(self) -> Any:
@@ -277,7 +290,13 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         return RepeatSampler(dataset, self.job.processes, repeat_count=self.args.steps_per_generation, shuffle=False)
 
     def play(self, number: int) -> dict[str, list[Any]]:
-        """Play one step; the rows of this process as TRL wants them."""
+        """Play one step; the rows of this process as TRL wants them.
+
+        Raises:
+            _Over: the session that wrote the checkpoint had come to the end of the stage.
+        """
+        if self._make_up() and self._is_over():
+            raise _Over
         self.give_weights()
         with _seldom_collecting():
             started = time.perf_counter()
@@ -295,6 +314,14 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
             "logprobs": [list(row.logprobs) for row in self._rows],
             "env_mask": [list(row.mask) for row in self._rows],
         }
+
+    def _make_up(self) -> bool:
+        """See to what the session that wrote a checkpoint left undone; whether it was loaded since."""
+        was_loaded, self._is_resumed = self._is_resumed, False
+        if was_loaded:
+            self.give_weights()
+            self.job.hooks.on_resume(self.steps_done)
+        return was_loaded
 
     def give_weights(self) -> None:
         """Let an engine that has weights of its own play with the present ones."""
@@ -543,16 +570,20 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self.give_weights()
         hooks.probe(done)
         reasons = [reason for reason in self.team.gather(hooks.should_stop()) if reason is not None]
-        until = stage.until
-        ends = (
-            done >= until.max_steps
-            or (until.subgame_episodes is not None and self.train_state.subgame_episodes >= until.subgame_episodes)
-            or (until.policy_tokens is not None and self.train_state.policy_tokens >= until.policy_tokens)
-            or hooks.is_done()
-        )
+        ends = self._is_over()
         self.control.should_save = bool(reasons) or ends or self.job.saves_after(done)
         self.control.should_training_stop = bool(reasons) or ends
         self._started = time.perf_counter()
+
+    def _is_over(self) -> bool:
+        """Whether what has been done is all that the stage was to do. Trainer itself knows the number of steps only."""
+        until, state = self.job.stage.until, self.train_state
+        return (
+            self.steps_done >= until.max_steps
+            or (until.subgame_episodes is not None and state.subgame_episodes >= until.subgame_episodes)
+            or (until.policy_tokens is not None and state.policy_tokens >= until.policy_tokens)
+            or self.job.hooks.is_done()
+        )
 
     def _gathered_sums(self) -> list[tuple[Tensor, Tensor]]:
         return self.team.gather((self._sums.cpu(), self._mismatch))

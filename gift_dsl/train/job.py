@@ -50,6 +50,8 @@ class Hooks:
         on_checkpoint: with the folder and the state of the trainer (`step`, ...) once all files are written; on rank
             0 only. Whoever is called makes the checkpoint count and removes old ones.
         probe: with the number of steps done so far.
+        on_resume: with the number of steps done, once a checkpoint is loaded and before anything is played: what the
+            session that wrote it did not come to is made up for.
         is_done: after a probe: the stage has reached what it was to reach, and ends.
     """
 
@@ -58,6 +60,7 @@ class Hooks:
     should_stop: Callable[[], str | None] = _no_reason
     on_checkpoint: Callable[[Path, JsonMap], None] = _no_checkpoint
     probe: Callable[[int], None] = _no_probe
+    on_resume: Callable[[int], None] = _no_probe
     is_done: Callable[[], bool] = _never
 
 

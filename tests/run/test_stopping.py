@@ -15,8 +15,9 @@ from gift_dsl.artifacts.checkpoints import SEAL, Checkpoint, check
 from gift_dsl.artifacts.directory import RunDirectory, find_runs
 from gift_dsl.artifacts.manifest import check_manifest
 from gift_dsl.artifacts.status import Status
-from gift_dsl.errors import MachineError, UsageError
+from gift_dsl.errors import LimitReached, MachineError, UsageError
 from gift_dsl.plan import plan_hash
+from gift_dsl.run.examine import Examiner
 from gift_dsl.run.progress import StageProgress
 from tests.run.small import SPEC, Told, assert_same, evaluations, here, steps, weights
 
@@ -132,6 +133,48 @@ def test_a_signal_while_a_stage_is_measured_ends_at_once_and_loses_nothing(tmp_p
     assert_same(here(tmp_path, mode="resume").run, finished.run)
 
 
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_stage_that_reached_its_success_is_not_trained_on_by_a_resume(tmp_path, monkeypatch, how):
+    text = SPEC.replace(
+        "until: {steps: 4}", "until: {success: {game: arithmetic, at_least: 0, patience: 1}, max_steps: 4}"
+    )
+    folders = tmp_path / "whole", tmp_path / "parts"
+    for folder in folders:
+        folder.mkdir()
+    whole = here(folders[0], text).run
+    assert steps(whole)[-1] == ("nested", 1)
+
+    def note(self, said):
+        if how == "killed" and said.startswith("nested: after"):
+            raise Killed
+
+    if how == "killed":
+        with monkeypatch.context() as patched:
+            patched.setattr(StageProgress, "note", note)
+            with pytest.raises(Killed):
+                here(folders[1], text)
+    else:
+        assert stopped(folders[1], step=1, text=text).exit_code == 143
+    assert_same(here(folders[1], text, mode="resume").run, whole)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_probe_in_which_a_limit_was_reached_is_made_up_for(tmp_path, monkeypatch, finished, step):
+    def measure(self, stage, request, team, real=Examiner.measure):
+        if [line[1] + 1 for line in steps(find_runs(tmp_path / "runs", "small")[0]) if line[0] == "nested"][-1:] == [
+            step
+        ]:
+            raise LimitReached("`limits.opponent_calls` is reached: 7 calls were made")
+        return real(self, stage, request, team)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Examiner, "measure", measure)
+        outcome = here(tmp_path)
+    assert outcome.exit_code == 1
+    assert f"nested-step-{step:06d}.json" not in evaluations(outcome.run)
+    assert_same(here(tmp_path, mode="resume").run, finished.run)
+
+
 def test_a_limit_stops_a_run_and_a_higher_one_lets_it_go_on(tmp_path, finished):
     told = Told()
     text = f"{SPEC}limits: {{policy_tokens: 100}}\n"
@@ -176,12 +219,14 @@ def test_two_commands_never_write_one_run(tmp_path, run):
         here(tmp_path, mode="resume")
 
 
-def test_a_changed_spec_is_refused_with_what_changed(tmp_path, run):
+def test_a_changed_spec_is_refused_with_what_changed_and_what_of_it_may(tmp_path, run):
+    sets = ["algorithm.learning_rate=0.5", "games.arithmetic.generate.high=4", "output.save_every=2"]
     with pytest.raises(MachineError, match="cannot go on with another plan") as raised:
-        here(tmp_path, mode="resume", sets=["algorithm.learning_rate=0.5", "games.arithmetic.generate.high=4"])
+        here(tmp_path, mode="resume", sets=sets)
     text = str(raised.value)
-    assert "learning_rate: 0.001 -> 0.5" in text
-    assert "high: 3 -> 4" in text
+    assert "stages.nested.algorithm.learning_rate: 0.001 -> 0.5 (may not change: results depend on it)" in text
+    assert "high: 3 -> 4 (may not change: results depend on it)" in text
+    assert "output.save_every: 1 -> 2 (may change)" in text
     assert "--fresh" in text
     assert "spec_hash" not in text
 
@@ -233,6 +278,7 @@ def test_a_session_with_another_runtime_is_in_the_lock_and_the_plan(tmp_path, ru
     assert resumed.plan.runtime.output["keep_checkpoints"] == 1
     assert json.loads(resumed.resolved.read_text())["spec"]["output"]["keep_checkpoints"] == 1
     assert f"kept in {resumed.earlier / '1'}" in str(told)
+    assert told.lines.count("changed: output.keep_checkpoints: 2 -> 1 (may change)") == 1
     assert "not as in the session before" not in str(told)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gift_dsl.engines.load import adapted
 from gift_dsl.errors import GiftError
@@ -95,6 +96,36 @@ def test_a_resumed_stage_is_bit_for_bit_the_one_that_ran_through(sets, monkeypat
         assert tasks == [{"matrix + tictactoe#1"}, {"tictactoe#2"}] * 2
     else:
         assert any(one["refills"] for one in whole["metrics"])
+
+
+@pytest.mark.parametrize("end", ["subgame_episodes", "policy_tokens", "probe"])
+def test_a_stage_that_came_to_its_end_before_its_last_step_is_not_trained_on_by_a_resume(end, monkeypatch, tmp_path):
+    plan = recorded_plan(steps=5)
+    until = {"subgame_episodes": {"subgame_episodes": 100}, "policy_tokens": {"policy_tokens": 400}, "probe": {}}[end]
+    stage = replace(plan.stages[-1], until=replace(plan.stages[-1].until, **until))
+    plan, probed, resumed = replace(plan, stages=(*plan.stages[:-1], stage)), [], []
+    log = Log(probe=probed.append, on_resume=resumed.append, is_done=lambda: end == "probe" and len(probed) > 1)
+    Watched(monkeypatch, Recorded(plan))
+    train(plan, tmp_path, log=log)
+    (last, state), played = log.checkpoints[-1], len(log.groups)
+    assert 1 < state["step"] == played < 5, "several steps, and not all that are allowed"
+    engine, _ = train(plan, tmp_path, log=log, resume_from=last)
+    assert (len(log.groups), len(log.steps), len(log.checkpoints)) == (played, played, 1)
+    assert resumed == [state["step"]]
+    found = dict(engine.model.named_parameters())
+    assert all(torch.equal(found[name], value) for name, value in load_file(last / "model.safetensors").items())
+    assert not torch.equal(engine.model.lm_head.weight, engine_of().model.lm_head.weight)
+
+
+def test_what_the_session_before_left_undone_is_made_up_for_after_the_last_step_too(monkeypatch, tmp_path):
+    plan, resumed = recorded_plan(steps=2), []
+    log = Log(on_resume=resumed.append)
+    Watched(monkeypatch, Recorded(plan))
+    train(plan, tmp_path, log=log)
+    assert resumed == []
+    train(plan, tmp_path, log=log, resume_from=log.checkpoints[-1][0])
+    assert resumed == [2]
+    assert len(log.groups) == 2
 
 
 @pytest.mark.slow
