@@ -191,7 +191,7 @@ def plan_against(checked: Checked, against: str) -> dict[str, Any]:
         UsageError: the spec has several runs, or `against` is none of these.
         SpecError: `against` is a spec with errors.
     """
-    from gift_dsl.compiler.differences import compare_plans
+    from gift_dsl.artifacts.changes import compare_plans
     from gift_dsl.plan import to_json
 
     plans = checked.plans()

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Final, NoReturn
 
+from gift_dsl.artifacts.changes import Change, compare_plans, only_grows, settings
 from gift_dsl.artifacts.directory import RunDirectory, find_runs
 from gift_dsl.artifacts.hold import Holder
 from gift_dsl.artifacts.lock import Machine, accelerators, differences, make_lock
@@ -18,6 +19,9 @@ from gift_dsl.errors import MachineError, UsageError
 from gift_dsl.plan import Plan, plan_hash, to_json
 from gift_dsl.run.models import drop_model
 from gift_dsl.run.request import FINAL, RunRequest, Tell
+
+_TOLD_BY_THE_SPEC: Final = ("gift.", "plan_hash", "spec_hash", "processes")
+"""Beginnings of what differs between two locks because the spec does, and the version of this program."""
 
 
 def output_folder(plan: Plan) -> Path:
@@ -66,13 +70,13 @@ def _of_plan(runs: Iterable[RunDirectory], plan: Plan) -> tuple[RunDirectory, Pl
 def _longer_or_new(runs: Sequence[RunDirectory], request: RunRequest) -> tuple[RunDirectory | None, Plan]:
     """For a plan that has no run to go on with: one of fewer steps, else a new one, where that may be."""
     plan = request.plan
-    longer = next(((run, new) for run, old, new in _wanted(runs, plan) if _only_longer(old, new)), None)
+    longer = next(((run, new) for run, old, new in _wanted(runs, plan) if only_grows(to_json(old), to_json(new))), None)
     if longer is not None:
         return longer
     waiting = [*_wanted((run for run in runs if run.status.state != "done"), plan)]
     if waiting:
         run, old, new = waiting[0]
-        listed = "".join(f"\n  {line}" for line in _changes(to_json(old), to_json(new)))
+        listed = "".join(f"\n  {change}" for change in settings(compare_plans(to_json(old), to_json(new))))
         raise MachineError(
             f"{run.path} cannot go on with another plan; a new run: {request.anew}. What differs:{listed}"
         )
@@ -107,6 +111,7 @@ def take_up(run: RunDirectory, request: RunRequest, tell: Tell) -> None:
         tell: says what changed.
     """
     plan, before = request.plan, run.lock
+    changes = settings(compare_plans(to_json(run.plan), to_json(plan)))
     if plan_hash(run.plan) != plan_hash(plan):
         _reopen(run, plan)
         tell(f"{run.path} goes on for more steps than it was planned for")
@@ -114,27 +119,21 @@ def take_up(run: RunDirectory, request: RunRequest, tell: Tell) -> None:
     if int(before["processes"]) == machine.processes:
         machine = replace(machine, threads=int(before["threads"]))  # other numbers of them round differently
     lock = make_lock(plan, machine)
+    for change in changes:
+        tell(f"changed: {_with_effect(change, machine)}")
     for difference in differences(before, lock):
-        if not difference.key.startswith(("gift.", "plan_hash", "spec_hash")):
+        if not difference.key.startswith(_TOLD_BY_THE_SPEC):
             tell(f"not as in the session before: {difference}")
     kept = run.renew(plan, written=request.written, resolved=request.resolved, lock=lock)
     if kept is not None:
         tell(f"spec, plan and lock of the session before are kept in {kept}")
 
 
-def _only_longer(old: Plan, new: Plan) -> bool:
-    """Whether two plans differ in nothing but more steps of a last stage with a constant learning rate."""
-    last_old, last_new = old.stages[-1], new.stages[-1]
-    if last_new.algorithm is None or last_new.algorithm.schedule != "constant":
-        return False
-    if last_new.until.max_steps <= last_old.until.max_steps:
-        return False
-    stretched = replace(
-        last_old,
-        until=replace(last_old.until, max_steps=last_new.until.max_steps),
-        schedule_steps=last_new.schedule_steps,
-    )
-    return plan_hash(replace(old, spec_hash=new.spec_hash, stages=(*old.stages[:-1], stretched))) == plan_hash(new)
+def _with_effect(change: Change, machine: Machine) -> str:
+    """A change that a run goes on with; one of threads says so where it changes nothing."""
+    if change.path != "runtime.resources.threads" or change.new == machine.threads:
+        return str(change)
+    return f"{change.what} (without effect: with as many processes a run keeps its threads, {machine.threads})"
 
 
 def _reopen(run: RunDirectory, plan: Plan) -> None:
@@ -150,33 +149,3 @@ def _reopen(run: RunDirectory, plan: Plan) -> None:
     measured = (run.evaluation / f"{name}.json" for name in (f"{last}-after", FINAL, "benchmarks"))
     for path in (*measured, run.summary, run.manifest):
         path.unlink(missing_ok=True)
-
-
-def _changes(old: Any, new: Any) -> Iterator[str]:
-    """Values that differ between two plans, without the runtime block and the digest of all."""
-    before, after = dict(_values(old, "")), dict(_values(new, ""))
-    for place in dict.fromkeys([*before, *after]):
-        if place.startswith(("runtime.", "spec_hash")) or before.get(place) == after.get(place):
-            continue
-        owner, _, what = place.rpartition(".")
-        if before.get(f"{owner}.sha256") is None or f"{owner}.sha256" not in after:
-            yield f"{place}: {_short(before.get(place))} -> {_short(after.get(place))}"
-        elif what == "sha256":
-            reason = after.get(f"{owner}.reason") or "are others than when the run began"
-            yield f"{owner}: the files of {after.get(f'{owner}.name')} {reason}"
-
-
-def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, item in cast("dict[str, Any]", value).items():
-            yield from _values(item, f"{place}.{key}" if place else key)
-    elif isinstance(value, list):
-        for index, item in enumerate(cast("list[Any]", value)):
-            yield from _values(item, f"{place}[{index}]")
-    else:
-        yield place, value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -273,6 +273,82 @@ def test_a_run_that_is_killed_while_it_is_opened_for_more_steps_goes_on_with_eit
     assert number > 10
 
 
+# ── a spec that changed under a run ──
+
+
+def changed(told):
+    """What was told of the spec."""
+    return [line.removeprefix("changed: ") for line in told.lines if line.startswith("changed: ")]
+
+
+def test_whatever_may_change_is_told_and_the_run_goes_on(tmp_path, crew):
+    crew.codes, told = [1], Told()
+    run = go(tmp_path).run
+    sets = ["limits.policy_tokens=7", "output.save_every=5", "resources.micro_batch_size=2", "trackers=[]"]
+    assert go(tmp_path, *sets, mode="resume", told=told).run.path == run.path
+    assert changed(told) == [
+        "resources.micro_batch_size: 4 -> 2 (may change)",
+        "limits.policy_tokens: null -> 7 (may change)",
+        "output.save_every: 20 -> 5 (may change)",
+    ]
+    assert crew.done == [("nested", 3)] * 2
+
+
+def test_a_spec_that_did_not_change_has_nothing_told_of_it(tmp_path, crew):
+    crew.codes, told = [1], Told()
+    go(tmp_path)
+    go(tmp_path, mode="resume", told=told)
+    assert changed(told) == []
+
+
+def test_more_steps_are_told_with_what_else_changed(tmp_path, crew):
+    go(tmp_path)
+    told = Told()
+    go(tmp_path, LONGER, "output.save_every=5", mode="resume", told=told)
+    assert changed(told) == [
+        "stages.nested.until.steps: 3 -> 4 (may change)",
+        "output.save_every: 20 -> 5 (may change)",
+    ]
+
+
+def test_where_something_may_not_change_all_is_listed_with_the_reasons_and_the_run_is_not_touched(tmp_path, crew):
+    run = go(tmp_path, "algorithm.schedule=cosine").run
+    run.set_status(Status("stopped", "nested"))
+    before = contents(run)
+    with pytest.raises(MachineError) as raised:
+        go(tmp_path, "algorithm.schedule=cosine", LONGER, "output.save_every=5", mode="resume")
+    message = str(raised.value)
+    assert message.splitlines()[0] == (
+        f"{run.path} cannot go on with another plan; a new run: gift run SPEC --fresh. What differs:"
+    )
+    assert message.splitlines()[1:] == [
+        "  stages.nested.until.steps: 3 -> 4 (may not change: the learning rate of all its steps depends on it "
+        "(`schedule: cosine`))",
+        "  output.save_every: 20 -> 5 (may change)",
+    ]
+    assert contents(run) == before
+
+
+def test_more_threads_have_no_effect_and_the_run_says_so(tmp_path, crew):
+    crew.codes, told = [1], Told()
+    run = go(tmp_path).run
+    go(tmp_path, "resources.threads=2", mode="resume", told=told)
+    assert changed(told) == [
+        "resources.threads: 1 -> 2 (without effect: with as many processes a run keeps its threads, 1)"
+    ]
+    assert run.lock["threads"] == 1
+
+
+def test_other_processes_are_told_once_and_bring_their_threads(tmp_path, crew):
+    crew.codes, told = [1], Told()
+    run = go(tmp_path).run
+    sets = ["resources.processes=2", "resources.micro_batch_size=2", "resources.threads=3"]
+    go(tmp_path, *sets, mode="resume", told=told)
+    assert sum("processes: 1 -> 2" in line for line in told.lines) == 1
+    assert "resources.threads: 1 -> 3 (may change)" in changed(told)
+    assert (run.lock["processes"], run.lock["threads"]) == (2, 3)
+
+
 # ── the runs of a sweep ──
 
 SWEEP = f"{SPEC}sweep: {{axes: {{seed: [1, 2, 3]}}}}\n"

@@ -163,7 +163,7 @@ def test_a_run_that_learns_from_play_that_changed_is_refused_with_its_name(tmp_p
     first = played(tmp_path, "1")
     waiting(tmp_path, crew, TAUGHT)
     (first.trajectories / "index.jsonl").write_text("2")
-    assert "stages[0].data_prints[0]: the files of warm are others" in refusal(tmp_path, TAUGHT)
+    assert "stages.nested.data_prints[0]: the files of warm are others" in refusal(tmp_path, TAUGHT)
 
 
 def test_a_run_without_recorded_play_is_named(tmp_path, crew):
@@ -195,7 +195,7 @@ def test_another_opponent_in_its_folder_is_refused(tmp_path, crew):
     assert run.lock["opponents"]["rival"]["sha256"] == rival.print.sha256
     model_in(tmp_path / "opp", "2")
     said = refusal(tmp_path, text)
-    assert "opponents[0]" in said
+    assert "opponents.rival.print: " in said
     assert "the files of ./opp are others" in said
     model_in(tmp_path / "opp", "1")
     assert go(tmp_path, text=text, mode="resume").run.path == run.path
