@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
 from gift_dsl.errors import LimitReached
-from gift_dsl.plan import to_json
 
 _MOST_SERVED: Final = 8
 
@@ -58,7 +57,8 @@ class Usage:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for checkpoints and reports."""
-        return to_json(self)
+        values: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+        return {**values, "faults": dict(self.faults), "served": dict(self.served)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Usage:
@@ -66,6 +66,9 @@ class Usage:
         faults, served = (MappingProxyType(dict(values.get(name, {}))) for name in ("faults", "served"))
         numbers = {name: value for name, value in values.items() if name not in ("faults", "served")}
         return cls(**numbers, faults=faults, served=served)
+
+
+_FIELDS: Final = tuple(field.name for field in fields(Usage))
 
 
 def _with_one(counts: Mapping[str, int], name: str | None) -> Mapping[str, int]:
@@ -92,6 +95,14 @@ class Bill:
     served: str | None = None
 
 
+Note = Callable[[str, Usage], None]
+"""Is told a player and what it has used, where each call under way counts as one of which nobody tells what it cost."""
+
+
+def _no_note(player: str, usage: Usage) -> None:
+    del player, usage
+
+
 class Budget:
     """What all HTTP players of a run may use together, and what each has used. Safe to share between threads.
 
@@ -105,11 +116,16 @@ class Budget:
         opponent_usd: float | None = None,
         opponent_calls: int | None = None,
         used: Mapping[str, Usage] | None = None,
+        note: Note = _no_note,
     ) -> None:
-        """With the spec's `limits`, and what earlier sessions of the run have used."""
+        """With the spec's `limits`, and what earlier sessions of the run have used.
+
+        `note` is called before a call is sent and when it has ended, by one thread at a time; it may not call back.
+        """
         self._usd, self._calls = opponent_usd, opponent_calls
         self._used = dict(used or {})
-        self._under_way_usd = 0.0
+        self._under_way = dict[str, tuple[int, float]]()
+        self._note = note
         self._lock = threading.Lock()
 
     def usage(self, player: str) -> Usage:
@@ -134,21 +150,31 @@ class Budget:
         """
         with self._lock:
             self._check(player, most_usd)
-            self._under_way_usd += most_usd
-            used = self._used.get(player, Usage())
+            used, (calls, usd) = self._used.get(player, Usage()), self._under_way.get(player, (0, 0.0))
             self._used[player] = replace(used, calls=used.calls + 1)
+            self._under_way[player] = (calls + 1, usd + most_usd)
+            self._tell(player)
 
     def end_call(self, player: str, most_usd: float, bill: Bill) -> None:
         """Count how a started call ended."""
         with self._lock:
-            self._under_way_usd -= most_usd
+            calls, usd = self._under_way[player]
+            self._under_way[player] = (calls - 1, usd - most_usd if calls > 1 else 0.0)
             self._used[player] = self._used[player].plus(bill)
+            self._tell(player)
 
     def give_up(self, player: str) -> None:
         """Count a turn without an answer."""
         with self._lock:
             used = self._used.get(player, Usage())
             self._used[player] = replace(used, unanswered=used.unanswered + 1)
+            self._tell(player)
+
+    def _tell(self, player: str) -> None:
+        used, (calls, usd) = self._used[player], self._under_way.get(player, (0, 0.0))
+        if calls:
+            used = replace(used, unreported=used.unreported + calls, usd_unreported=used.usd_unreported + usd)
+        self._note(player, used)
 
     def _check(self, player: str, most_usd: float) -> None:
         calls = sum(used.calls for used in self._used.values())
@@ -157,8 +183,9 @@ class Budget:
                 f"`limits.opponent_calls` is reached: {calls} calls were made, and `{player}` asks again"
             )
         spent = sum(used.usd + used.usd_unreported for used in self._used.values())
-        if self._usd is not None and spent + self._under_way_usd + most_usd > self._usd:
+        under_way = sum(usd for _, usd in self._under_way.values())
+        if self._usd is not None and spent + under_way + most_usd > self._usd:
             raise LimitReached(
                 f"`limits.opponent_usd` is reached: ${spent:.4f} of ${self._usd:g} are spent, "
-                f"${self._under_way_usd:.4f} are under way, and the next call of `{player}` can cost ${most_usd:.4f}"
+                f"${under_way:.4f} are under way, and the next call of `{player}` can cost ${most_usd:.4f}"
             )

@@ -38,7 +38,6 @@ from gift_dsl.players.keys import resolve_key
 from gift_dsl.players.make import Services, host_limits
 from gift_dsl.players.network import Network
 from gift_dsl.players.recorder import RecordStore
-from gift_dsl.players.usage import Budget
 from gift_dsl.records import Group, StepRecord
 from gift_dsl.run.answers import open_answers
 from gift_dsl.run.examine import Examiner, due_probe, forget_gaps, has_gaps, read_result, stage_request, write_result
@@ -54,7 +53,7 @@ from gift_dsl.run.models import (
 from gift_dsl.run.progress import StageProgress
 from gift_dsl.run.request import Stop
 from gift_dsl.run.seating import bind, rows_of, seated_names, table_games
-from gift_dsl.run.spent import open_budget, read_spent, write_spent
+from gift_dsl.run.spent import Ledger, read_spent
 from gift_dsl.run.trackers import Trackers
 from gift_dsl.settings import load_key_bindings
 from gift_dsl.train.alarms import find_alarms
@@ -75,7 +74,7 @@ class Session:
         run, plan: the run.
         state: of accelerate: rank, device, number of processes.
         stop: filled by signals.
-        budget: of HTTP players, earlier sessions counted.
+        ledger: the budget of HTTP players, earlier sessions counted, and its books.
         answers: of HTTP players, earlier sessions included; None where there are none.
         wall_s: of the run until this process began, all sessions together.
         policy_tokens: of earlier stages and sessions.
@@ -86,7 +85,7 @@ class Session:
     plan: Plan
     state: Any
     stop: Stop
-    budget: Budget
+    ledger: Ledger
     answers: RecordStore | None = None
     wall_s: float = 0.0
     policy_tokens: float = 0.0
@@ -120,7 +119,7 @@ class Session:
 
     def note_spent(self) -> None:
         """Write down what this process asked of opponents."""
-        write_spent(self.run, self.state.process_index, self.budget)
+        self.ledger.write()
 
     def ask_again(self) -> None:
         """Keep no failure of a server: what went wrong because of it is tried anew by the next session."""
@@ -148,7 +147,7 @@ class Session:
         bindings = load_key_bindings()
         return Services(
             Network(limits),
-            budget=self.budget,
+            budget=self.ledger.budget,
             base_urls=runtime.base_urls,
             find_key=lambda env, url: resolve_key(env, url, bindings),
             store=self.answers if recorded else None,
@@ -174,9 +173,9 @@ def open_session(run: RunDirectory, stop: Stop, began: float | None = None) -> S
     # Of the first session: other numbers round differently. After accelerate, which may set a number of its own.
     torch.set_num_threads(int(run.lock["threads"]))
     tokens = sum(record.get("policy_tokens") or 0.0 for record in read_lines(run.metrics))
-    budget = open_budget(run, plan.runtime.limits, state.process_index, state.num_processes)
+    ledger = Ledger(run, plan.runtime.limits, state.process_index, state.num_processes)
     answers = open_answers(run, plan, state.process_index)
-    return Session(run, plan, state, stop, budget, answers, wall_s=wall_s, policy_tokens=tokens, started=began)
+    return Session(run, plan, state, stop, ledger, answers, wall_s=wall_s, policy_tokens=tokens, started=began)
 
 
 def run_stage(session: Session, index: int) -> str | None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gift_dsl.errors import GiftError, LimitReached
+from gift_dsl.errors import GiftError, LimitReached, MachineError
 from gift_dsl.players.usage import Bill, Budget, Usage
 
 
@@ -82,6 +83,35 @@ def test_a_run_that_goes_on_starts_with_what_it_used_before():
     assert later.usage("a") == budget.usage("a")
     with pytest.raises(LimitReached):
         later.start_call("a", 0.0)
+
+
+def test_each_change_is_told_as_if_nothing_more_were_heard_of_calls_under_way():
+    told = []
+    budget = Budget(opponent_calls=2, note=lambda player, usage: told.append((player, usage)))
+    budget.start_call("p", 0.5)
+    budget.start_call("p", 0.25)
+    with pytest.raises(LimitReached):
+        budget.start_call("p", 0.25)
+    budget.end_call("p", 0.5, Bill(0.125, 10, 5))
+    budget.end_call("p", 0.25, Bill(fault="http_500"))
+    budget.give_up("p")
+    ended = Usage(2, 10, 5, 0.125, faults={"http_500": 1})
+    assert told == [
+        ("p", Usage(1, unreported=1, usd_unreported=0.5)),
+        ("p", Usage(2, unreported=2, usd_unreported=0.75)),
+        ("p", Usage(2, 10, 5, 0.125, unreported=1, usd_unreported=0.25)),
+        ("p", ended),
+        ("p", replace(ended, unanswered=1)),
+    ]
+    assert budget.usage("p") == replace(ended, unanswered=1)
+
+
+def test_a_call_that_cannot_be_noted_is_not_sent():
+    def full(player, usage):
+        raise MachineError("the disk is full")
+
+    with pytest.raises(MachineError, match="disk is full"):
+        Budget(note=full).start_call("p", 0.0)
 
 
 def test_a_reached_limit_ends_a_run_as_failed_and_not_as_a_bug():
