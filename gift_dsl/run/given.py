@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.errors import UsageError
-from gift_dsl.run.processes import Signals, quiet_environment
+from gift_dsl.run.processes import Signals, forget_settings, quiet_environment
 from gift_dsl.run.request import STOPPED, RunOutcome
 
 _SHARDING: Final = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
@@ -51,6 +51,7 @@ def join_given() -> Any:
         raise UsageError(
             f"the launcher was told to share the weights ({told[0]}=true); say it in the spec: `resources.sharding`"
         )
+    forget_settings()
     os.environ.update(quiet_environment())
     with contextlib.suppress(OSError, ValueError):  # standard error may be something that is no file
         faulthandler.enable()  # as in processes of our own: a library that aborts says where

@@ -22,6 +22,9 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 """They ask a run to finish its step, save and end."""
 _GRACE_S: Final = 20.0
 """Time that the other processes of a stage have to end when one of them has."""
+_SETTINGS: Final = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_", "ACCELERATE_GRADIENT_", "ACCELERATE_FP8_")
+"""Beginnings of variables that accelerate and transformers take for what nobody told a trainer, which a plan leaves
+to nobody. `accelerate launch` always sets some, from its own configuration."""
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -168,7 +171,14 @@ def _environment(rank: int, number: int, port: int) -> Mapping[str, str]:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-    return {**os.environ, **ours}
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}, **ours}
+
+
+def forget_settings() -> None:
+    """This process trains as the plan says, whatever a launcher was told or somebody exported."""
+    for name in [*os.environ]:
+        if name.startswith(_SETTINGS):
+            del os.environ[name]
 
 
 def quiet_environment() -> dict[str, str]:
