@@ -360,7 +360,10 @@ class BatchPlan:
 
 @frozen
 class UntilPlan:
-    """When a stage ends. `max_steps` always holds; the one other condition that is set may end it earlier."""
+    """When a stage ends. `max_steps` always holds; the one other condition that is set may end it earlier.
+
+    `max_steps` is 0 in a supervised stage on recordings: they give its steps, and are not read before it begins.
+    """
 
     max_steps: int
     subgame_episodes: int | None = None
@@ -375,7 +378,7 @@ class StagePlan:
     """One stage: what is played, for how long, and how the policy is updated.
 
     `algorithm` and `batch` are set for grpo; `supervised`, `data` and `epochs` for sft and glow.
-    `schedule_steps` is the horizon of the learning rate in steps.
+    `schedule_steps` is the horizon of the learning rate in steps; 0: all that the recordings give.
     """
 
     name: str

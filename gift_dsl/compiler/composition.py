@@ -240,8 +240,8 @@ def check_weights(context: Context) -> Iterator[Diagnostic]:
         if empty is not None:
             yield context.finding(
                 "weight-schedule",
-                f"at step {empty} of stage `{stage.name}`, whose steps are 0 to {max(steps - 1, 0)}, every part of an "
-                "`any_of` weighs 0",
+                f"at step {empty} of stage `{stage.name}`{f', whose steps are 0 to {steps - 1}' if steps else ''}, every "
+                "part of an `any_of` weighs 0",
                 ("stages", index, "play"),
                 hint="keep one of the weights above 0",
             )

@@ -18,7 +18,7 @@ class StageEstimate:
 
     Attributes:
         games: what is played, as text.
-        steps: most steps.
+        steps: most steps; 0 where recordings give them, which are not read.
         groups, group_size, episodes: of one step.
         subgame_episodes: plays of single games in one step, on average.
         rows, updates: of one step; a step of a supervised stage is one update, of episodes whose rows are not counted.
@@ -50,19 +50,19 @@ class StageEstimate:
     schedule: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers, with totals over the stage."""
+        """All numbers, with totals over the stage; null where recordings give them."""
         from gift_dsl.plan import to_json
 
         totals = {
             "episodes": self.episodes * self.steps,
             "subgame_episodes": round(self.subgame_episodes * self.steps),
-            "updates": self.updates * self.steps,
+            "updates": self.updates * self.steps or None,
             "policy_tokens": self.policy_tokens * self.steps,
             "tokens": self.tokens_typical * self.episodes * self.steps,
             "opponent_calls": round(self.opponent_calls * self.steps),
             "opponent_usd": None if self.opponent_usd is None else round(self.opponent_usd * self.steps, 4),
         }
-        return {**to_json(self), "total": totals}
+        return {**to_json(self), "steps": self.steps or None, "total": totals}
 
 
 def describe_play(play: Play) -> str:

@@ -250,7 +250,8 @@ def _others(runs: Sequence[CheckedRun]) -> Iterator[str]:
         games = sum(stage.subgame_episodes * stage.steps for stage in stages)
         updates = sum(stage.updates * stage.steps for stage in stages)
         tokens = sum(stage.policy_tokens * stage.steps for stage in stages)
-        counts = f"{steps} steps, {amount(games)} games, {updates} updates, {amount(tokens)} sampled tokens"
+        steps = f"{steps} steps" + " and those of recordings" * any(not stage.steps for stage in stages)
+        counts = f"{steps}, {amount(games)} games, {updates} updates, {amount(tokens)} sampled tokens"
         yield f"  {run.id}: {counts}, spec {run.compiled.plan.spec_hash[:12]}"
 
 

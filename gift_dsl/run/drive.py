@@ -21,7 +21,7 @@ from gift_dsl.artifacts.manifest import write_manifest
 from gift_dsl.artifacts.status import Status
 from gift_dsl.artifacts.trajectories import cut_after
 from gift_dsl.errors import GiftError, MachineError, UsageError
-from gift_dsl.plan import Plan
+from gift_dsl.plan import Plan, StagePlan
 from gift_dsl.run.choose import find_run, is_finished, machine_of, output_folder, take_up
 from gift_dsl.run.given import GivenRanks, given_processes, is_given
 from gift_dsl.run.models import stage_model
@@ -107,7 +107,7 @@ def _drive(run: RunDirectory, request: RunRequest, tell: Tell, crew: _Crew) -> R
     for what in _work(run, plan):
         stage = None if what == FINAL else plan.stages[int(what)]
         if stage is not None:
-            tell(f"stage {stage.name} ({stage.type}), at most {stage.until.max_steps} steps")
+            tell(f"stage {stage.name} ({stage.type}), {_length(stage)}")
         run.set_status(Status("running", None if stage is None else stage.name, run.status.step, wall_s=wall_s()))
         code = crew.perform(run, what)
         with suppress(MachineError):  # a full disk, of which more is said below
@@ -119,6 +119,11 @@ def _drive(run: RunDirectory, request: RunRequest, tell: Tell, crew: _Crew) -> R
     run.set_status(Status("done"))
     write_manifest(run)
     return RunOutcome(run, 0, summary)
+
+
+def _length(stage: StagePlan) -> str:
+    most = stage.until.max_steps
+    return f"at most {most} step{'s' * (most != 1)}" if most else "as many steps as its recordings give"
 
 
 def _work(run: RunDirectory, plan: Plan) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,21 +16,28 @@ class StageProgress:
 
     Args:
         stage: its name.
-        total: steps at most; 0 for a work without steps, which has no bar.
+        total: steps at most; 0 for a work without steps, or one whose steps are not known yet: it has no bar.
         done: steps that were done before this session.
         shown: False on every process but one.
+        console: where it is shown, and what time it is there.
     """
 
-    def __init__(self, stage: str, total: int, done: int, *, shown: bool = True) -> None:
+    def __init__(
+        self, stage: str, total: int, done: int, *, shown: bool = True, console: Console | None = None
+    ) -> None:
         self._stage, self._total, self._shown = stage, total, shown
-        self._first, self._started = done, time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True, highlight=False)
+        self._first, self._started = done, self._console.get_time()
         self._bar: Progress | None = None
-        if shown and total and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
-            self._bar = Progress(*columns, TextColumn("{task.fields[said]}"), console=self._console)
-            self._task = self._bar.add_task(stage, total=total, completed=done, said="")
-            self._bar.start()
+        self._show_bar()
+
+    def begin(self, total: int) -> None:
+        """Training begins: the stage has so many steps at most, and from now on they take time."""
+        self._total, self._started = total, self._console.get_time()
+        if self._bar is None:
+            self._show_bar()
+        else:
+            self._bar.update(self._task, total=total)
 
     def step(self, record: StepRecord) -> None:
         """A step is over."""
@@ -42,8 +47,7 @@ class StageProgress:
         if self._bar is not None:
             self._bar.update(self._task, completed=record.step + 1, said=said)
         else:
-            sys.stderr.write(f"{self._stage} {record.step + 1}/{self._total}  {said}\n")
-            sys.stderr.flush()
+            self._write(f"{self._stage} {record.step + 1}/{self._total}  {said}")
 
     def note(self, text: str) -> None:
         """Something that is no step."""
@@ -52,8 +56,7 @@ class StageProgress:
         if self._bar is not None:
             self._bar.console.print(text, markup=False)
         else:
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+            self._write(text)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -61,12 +64,25 @@ class StageProgress:
             self._bar.stop()
             self._bar = None
 
+    def _show_bar(self) -> None:
+        if not (self._shown and self._total and self._console.is_terminal):
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.completed}/{task.total}"))
+        self._bar = Progress(*columns, TextColumn("{task.fields[said]}"), console=self._console)
+        self._task = self._bar.add_task(self._stage, total=self._total, completed=self._first, said="")
+        self._bar.start()
+
+    def _write(self, line: str) -> None:
+        """As it is: a console would break it where its terminal ends."""
+        self._console.file.write(f"{line}\n")
+        self._console.file.flush()
+
     def _left(self, done: int) -> str:
-        """Time until the last step, at the speed of this session."""
+        """Time until the last step, at the speed of this session's steps."""
         steps = done - self._first
         if steps < 1 or done >= self._total:
             return ""
-        return f"{duration((time.monotonic() - self._started) / steps * (self._total - done))} left"
+        return f"{duration((self._console.get_time() - self._started) / steps * (self._total - done))} left"
 
 
 def step_text(metrics: Mapping[str, Any]) -> str:

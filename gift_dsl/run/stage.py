@@ -304,6 +304,7 @@ class _Stage:
             resume_from=resume_from,
             carry_from=self._carry_from(),
             hooks=Hooks(
+                on_course=self.progress.begin,
                 on_groups=self._on_groups,
                 on_step=self._on_step,
                 should_stop=self._should_stop,
@@ -326,6 +327,7 @@ class _Stage:
         self.trackers = Trackers(self.run_directory, self.plan) if self.session.is_main else None
         try:
             with Lines(self.run_directory.metrics) as self.metrics, _garbage_of_its_own():
+                self.progress.begin(self._total())
                 _trainer_of(self.stage)(job)
         finally:
             if self.trackers is not None:

@@ -35,6 +35,10 @@ def _no_probe(step: int) -> None:
     del step
 
 
+def _no_length(steps: int) -> None:
+    del steps
+
+
 def _never() -> bool:
     return False
 
@@ -44,6 +48,7 @@ class Hooks:
     """What a trainer calls, always between two steps. On every process, unless said otherwise.
 
     Attributes:
+        on_course: by a supervised trainer, with the steps that its data gives, before it trains.
         on_groups: with the number of a step (from 0) and everything that was played in it, before its updates.
         on_step: with the metrics of a step, after it; on rank 0 only.
         should_stop: why the stage is to end now, or None. The trainer then saves a checkpoint and returns.
@@ -55,6 +60,7 @@ class Hooks:
         is_done: after a probe: the stage has reached what it was to reach, and ends.
     """
 
+    on_course: Callable[[int], None] = _no_length
     on_groups: Callable[[int, Sequence[Group]], None] = _no_groups
     on_step: Callable[[StepRecord], None] = _no_step
     should_stop: Callable[[], str | None] = _no_reason

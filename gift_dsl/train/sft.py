@@ -141,6 +141,7 @@ class SupervisedTrainer(ShardedCheckpoints, SFTTrainer):
         """From the start or from a checkpoint to the end."""
         resume_from = self.job.resume_from
         self.rest()
+        self.job.hooks.on_course(len(self.course.updates))
         self.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
 
     def rest(self) -> None:

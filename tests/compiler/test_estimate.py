@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gift_dsl import api
 from gift_dsl.evaluate.games import Arena, GamesRequest, evaluate_games
 from gift_dsl.players.make import Services
+from gift_dsl.report.plan_text import plan_text
 from gift_dsl.run.seating import bind, seated_names, table_games
 
 SPECS = Path(__file__).parent.parent.parent / "specs"
@@ -117,6 +119,37 @@ def test_a_supervised_stage_on_scripted_play_has_as_many_updates_as_its_data(che
     text = "[{name: w, type: sft, play: all, epochs: 2, data: {scripted: {episodes: 100}}, sft: {batch_size: 32}}]"
     made = stage(check(f"stages={text}"))
     assert (made.steps, made.updates, made.to_json()["total"]["updates"]) == (8, 1, 8)
+
+
+RECORDED = (
+    "stages=[{name: w, type: sft, play: all, data: {runs: [before]}}, {name: main, type: grpo, play: all, STEPS}]"
+)
+
+
+def test_the_steps_of_a_stage_on_recordings_are_not_known_before_these_are_read(check):
+    checked = check(RECORDED.replace("STEPS", "until: {steps: 10}"))
+    found, played = api.plan_document(checked)["stages"]
+    assert (found["steps"], found["total"]["updates"]) == (None, None)
+    assert (played["steps"], played["total"]["updates"]) == (10, 10)
+    for width in (70, 200):
+        text = plan_text(checked, width=width)
+        assert "as data" in text
+        assert not re.search(r"\b0 steps|steps 0\b", text)
+
+
+def test_a_sweep_over_a_stage_on_recordings_counts_the_other_steps(check):
+    sweep = "sweep={axes: {seed: [1, 2]}}"
+    text = plan_text(check(RECORDED.replace("STEPS", "until: {steps: 10}"), sweep))
+    assert text.count(": 10 steps and those of recordings, ") == 2
+    assert text.count("those of recordings") == 2
+    assert "those of recordings" not in plan_text(check(sweep))
+
+
+def test_weights_that_vanish_in_a_stage_on_recordings_are_told_without_a_number_of_steps(check):
+    draw = "{any_of: [{play: sums, weight: [[0, 0], [9, 1]]}, {play: matrix, weight: [[0, 0], [9, 1]]}]}"
+    found = check(f"stages=[{{name: w, type: sft, play: {draw}, data: {{runs: [before]}}}}]").diagnostics
+    (message,) = [one.message for one in found if one.code == "weight-schedule"]
+    assert message == "at step 0 of stage `w`, every part of an `any_of` weighs 0"
 
 
 def test_the_document_of_a_plan_has_the_promised_keys(check):
