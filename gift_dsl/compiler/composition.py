@@ -238,10 +238,10 @@ def check_weights(context: Context) -> Iterator[Diagnostic]:
         steps = stage_steps(stage)
         empty = step_without_weight(compile_play(context, index), steps)
         if empty is not None:
+            told = f", whose steps are 0 to {steps - 1}" if steps else ""
             yield context.finding(
                 "weight-schedule",
-                f"at step {empty} of stage `{stage.name}`{f', whose steps are 0 to {steps - 1}' if steps else ''}, every "
-                "part of an `any_of` weighs 0",
+                f"at step {empty} of stage `{stage.name}`{told}, every part of an `any_of` weighs 0",
                 ("stages", index, "play"),
                 hint="keep one of the weights above 0",
             )
