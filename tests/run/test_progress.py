@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gift_dsl.records import StepRecord
-from gift_dsl.run.progress import StageProgress
+from gift_dsl.run.progress import StageProgress, duration, step_text
 from tests.run.small import SPEC, Told, here, steps
 
 PLAYED = {
@@ -55,6 +55,39 @@ def step(progress, number, metrics=PLAYED):
 # ── a plain line a step ──
 
 
+def test_a_plain_line_has_the_step_return_success_of_each_game_speed_and_time_left():
+    screen = Screen(is_terminal=False)
+    progress = progress_on(screen)
+    screen.now += 60  # is measured, and is no step
+    progress.begin(4)
+    screen.now += 10
+    step(progress, 0)
+    assert screen.lines == ["nested 1/4  return 0.500  tictactoe 0.25  matrix 1.00  1,234 tok/s  0:30 left", ""]
+
+
+def test_the_time_left_is_that_of_the_steps_of_this_session():
+    screen = Screen(is_terminal=False)
+    progress = progress_on(screen, total=100, done=50)
+    progress.begin(100)
+    screen.now += 90
+    step(progress, 50)
+    screen.now += 30
+    step(progress, 51)
+    *_, first, second, _ = screen.lines
+    assert first.endswith("  1:13:30 left"), "49 of 90 s"
+    assert second.endswith("  48:00 left"), "48 of 60 s"
+    assert second.startswith("nested 52/100  ")
+
+
+def test_nothing_is_left_after_the_last_step():
+    screen = Screen(is_terminal=False)
+    progress = progress_on(screen, total=1)
+    progress.begin(1)
+    screen.now += 10
+    step(progress, 0)
+    assert "left" not in screen.shown.getvalue()
+
+
 def test_what_the_data_of_a_stage_says_of_its_length_counts_from_then_on():
     screen = Screen(is_terminal=False)
     progress = progress_on(screen, total=0)
@@ -64,12 +97,46 @@ def test_what_the_data_of_a_stage_says_of_its_length_counts_from_then_on():
     assert screen.lines[0] == "nested 1/8  loss 2.500  0:14 left"
 
 
+def test_a_note_stands_on_its_own_line():
+    screen = Screen(is_terminal=False)
+    progress_on(screen).note("probe [dev]")
+    assert screen.lines == ["probe [dev]", ""]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_other_processes_show_nothing(is_terminal):
+    screen = Screen(is_terminal=is_terminal)
+    progress = progress_on(screen, shown=False)
+    progress.begin(4)
+    step(progress, 0)
+    progress.note("probe")
+    progress.close()
+    assert screen.shown.getvalue() == ""
+
+
 # ── a bar ──
 
 
 def bar(screen):
     """The last state of the bar."""
     return [line.rstrip() for line in screen.lines if line.startswith("nested ")][-1]
+
+
+def test_a_terminal_has_a_bar_with_the_same_words():
+    screen = Screen(is_terminal=True)
+    progress = progress_on(screen)
+    progress.begin(4)
+    screen.now += 10
+    step(progress, 0)
+    screen.now += 10
+    step(progress, 1, {**PLAYED, "return": 0.75})
+    progress.note("probe [dev]")
+    progress.close()
+    full, rest = "━" * 12, "━" * 12
+    assert bar(screen).split(maxsplit=2)[0] == "nested"
+    assert bar(screen).endswith("2/4 return 0.750  tictactoe 0.25  matrix 1.00  1,234 tok/s  0:20 left")
+    assert full in bar(screen) or rest in bar(screen)
+    assert "probe [dev]" in [line.rstrip() for line in screen.lines]
 
 
 def filled(line):
@@ -113,7 +180,37 @@ def test_a_length_that_turns_out_smaller_is_that_of_the_bar():
     assert filled(bar(screen)) == 0.5
 
 
+def test_a_bar_leaves_the_terminal_as_it_was():
+    screen = Screen(is_terminal=True)
+    progress = progress_on(screen)
+    assert "\x1b[?25l" in screen.shown.getvalue(), "the cursor is hidden"
+    progress.close()
+    progress.close()
+    assert screen.shown.getvalue().count("\x1b[?25h") == 1
+
+
 # ── words ──
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (PLAYED, "return 0.500  tictactoe 0.25  matrix 1.00  1,234 tok/s"),
+        ({"loss": 2.5}, "loss 2.500"),
+        ({"return": -0.1, "tokens_per_s": 0.0}, "return -0.100"),
+        ({}, ""),
+    ],
+)
+def test_a_step_in_a_line(metrics, said):
+    assert step_text(metrics) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0:00"), (-1, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (61, "1:01"), (3599.4, "59:59"), (3723, "1:02:03")],
+)
+def test_a_duration(seconds, said):
+    assert duration(seconds) == said
 
 
 # ── stages that learn from recordings ──
