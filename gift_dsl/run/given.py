@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gift_dsl.artifacts.directory import RunDirectory, open_run
 from gift_dsl.errors import UsageError
-from gift_dsl.run.processes import Signals, forget_settings, quiet_environment
+from gift_dsl.run.processes import AnotherEndedError, Signals, forget_settings, is_another_gone, quiet_environment
 from gift_dsl.run.request import STOPPED, RunOutcome
 
 _SHARDING: Final = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
@@ -101,7 +101,8 @@ class GivenRanks:
     def dismiss(self, run: RunDirectory | None, code: int) -> None:
         """Tell the others that there is nothing more to do."""
         if not self._broken:
-            self._told((None if run is None else str(run.path), None, code))
+            with contextlib.suppress(AnotherEndedError):  # whoever has ended needs not be told
+                self._told((None if run is None else str(run.path), None, code))
 
     # ── the others ──
 
@@ -119,7 +120,13 @@ class GivenRanks:
     def _told(self, message: Any) -> Any:
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([message])[0]
+        try:
+            return broadcast_object_list([message])[0]
+        except RuntimeError as error:
+            if not is_another_gone(error):
+                raise
+            stay_apart()
+            raise AnotherEndedError() from error
 
     def _perform(self, run: RunDirectory, what: str) -> int:
         import torch

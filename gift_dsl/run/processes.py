@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from gift_dsl.artifacts.directory import RunDirectory
+from gift_dsl.errors import GiftError
 from gift_dsl.run.request import STOPPED, Stop
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -25,6 +26,7 @@ _GRACE_S: Final = 20.0
 _SETTINGS: Final = ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_", "ACCELERATE_GRADIENT_", "ACCELERATE_FP8_")
 """Beginnings of variables that accelerate and transformers take for what nobody told a trainer, which a plan leaves
 to nobody. `accelerate launch` always sets some, from its own configuration."""
+_GONE: Final = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -188,6 +190,23 @@ def quiet_environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "TRL_EXPERIMENTAL_SILENCE": "1",
     }
+
+
+class AnotherEndedError(GiftError):
+    """An exchange failed as `is_another_gone` says: what is wrong is with another process."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of the run has ended; it says why, or was killed (a signal, its memory)")
+
+
+def is_another_gone(error: BaseException) -> bool:
+    """Whether an exchange between processes failed because another one has ended, by the words that gloo has for it.
+
+    Seen with torch 2.13, after SIGKILL of one of two processes: "Connection closed by peer", and "Read error …:
+    Connection reset by peer".
+    """
+    text = str(error)
+    return isinstance(error, RuntimeError) and "gloo" in text and any(words in text for words in _GONE)
 
 
 def _free_port() -> int:

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from gift_dsl.artifacts.status import now
 from gift_dsl.errors import GiftError, LimitReached, MachineError
-from gift_dsl.run.processes import end
+from gift_dsl.run.processes import AnotherEndedError, end, is_another_gone
 from gift_dsl.run.request import FINAL, STOPPED, Leave, Stop
 
 _KNOWN: Final = (
@@ -72,6 +72,11 @@ def perform(run: Any, what: str, stop: Stop, *, is_last: bool = False, began: fl
             reason = _work(run, what, stop, is_last, began)
     except Leave:
         reason = stop[0]
+    except AnotherEndedError as error:
+        _tell(run, f"gift: {error}")
+        if run.status.reason is None:  # of whoever has ended
+            _write_reason(run, str(error))
+        return error.exit_code
     except LimitReached as error:
         reason = str(error)
     except GiftError as error:
@@ -120,16 +125,26 @@ def _work(run: Any, what: str, stop: Stop, is_last: bool, began: float) -> str |
         session.ask_again()
         raise
     except Exception as error:
-        if not is_disk_full(error):
+        explained = _explained(run, error)
+        if explained is None:
             raise
-        raise MachineError(
-            f"the disk is full: {run.path} could not be written ({error}). What was complete before is kept; free "
-            "some space and resume the run"
-        ) from error
+        raise explained from error
     finally:
         session.close()
         if is_last:
             session.state.destroy_process_group()
+
+
+def _explained(run: Any, error: Exception) -> GiftError | None:
+    """What an error of a library means that is no bug; None where it is one."""
+    if is_another_gone(error):
+        return AnotherEndedError()
+    if is_disk_full(error):
+        return MachineError(
+            f"the disk is full: {run.path} could not be written ({error}). What was complete before is kept; free "
+            "some space and resume the run"
+        )
+    return None
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from gift_dsl.artifacts.checkpoints import latest
 from gift_dsl.run.processes import start_together, wait_for
-from tests.run.small import SPEC, here, metrics, weights
-from tests.run.test_processes import run_in
+from tests.run.small import SPEC, assert_same, command, here, metrics, steps, weights
+from tests.run.test_processes import finish, is_at, run_in, wait_until
 
 GRPO = "  - {name: nested, type: grpo, play: chain, until: {steps: 4}}\n"
 WARMUP = SPEC.replace(GRPO, "").replace("micro_batch_size: 4", "micro_batch_size: 2").partition("evaluation:")[0]
@@ -89,3 +93,73 @@ def test_what_a_launcher_was_told_of_precision_changes_nothing(tmp_path, monkeyp
     text = SPEC.replace(GRPO, "").partition("evaluation:")[0]
     run = here(tmp_path, text).run
     assert weights(run.stages / "warmup") == weights(finished.run.stages / "warmup")
+
+
+# ── torchrun ──
+
+LONG = SPEC.replace("micro_batch_size: 4", "micro_batch_size: 2").replace("steps: 4", "steps: 8")
+LONG = LONG.partition("evaluation:")[0]
+LAST = ("nested", 7)
+
+
+def torchrun(folder, *words):
+    """`gift run` as two ranks of torchrun, started."""
+    (folder / "spec.yaml").write_text(LONG, encoding="utf-8")
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
+    return subprocess.Popen(
+        [sys.executable, *launch, "-m", "gift_dsl", "run", "spec.yaml", "--processes", "2", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ranks(launcher):
+    """Pids of a launcher's ranks, by rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(") ")[2].split()[1])
+            variables = (path / "environ").read_bytes().split(b"\0") if parent == launcher.pid else ()
+            found |= {int(one[5:]): int(path.name) for one in variables if one.startswith(b"RANK=")}
+    return found
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_ends_the_step_saves_and_the_resumed_run_is_the_same_run(tmp_path):
+    process = torchrun(tmp_path)
+    wait_until(lambda: is_at(tmp_path, "nested", 0))
+    process.send_signal(signal.SIGTERM)
+    _, err = finish(process, 1)  # torchrun's own code for a signal; 143 is that of its ranks, which it does not tell
+    assert "stopped (SIGTERM) and saved; go on with: gift run spec.yaml --processes 2 --resume" in err
+    run = run_in(tmp_path)
+    done = steps(run)
+    assert done[-1][0] == "nested"
+    assert done[-1] != LAST
+    assert (run.status.state, run.status.reason) == ("stopped", "SIGTERM")
+    assert latest(run.checkpoints / "nested").state["step"] == done[-1][1] + 1
+    finish(torchrun(tmp_path, "--resume"))
+    assert steps(run)[-1] == LAST
+    (tmp_path / "unbroken").mkdir()
+    finish(command(tmp_path / "unbroken", "--processes", "2", text=LONG))
+    assert_same(run, run_in(tmp_path / "unbroken"))
+
+
+@pytest.mark.slow
+def test_a_rank_of_torchrun_that_is_killed_ends_the_others_which_say_so(tmp_path):
+    process = torchrun(tmp_path)
+    wait_until(lambda: is_at(tmp_path, "nested", 0))
+    both = ranks(process)
+    os.kill(both[1], signal.SIGKILL)
+    start = time.monotonic()
+    _, err = finish(process, 1)
+    assert time.monotonic() - start < 30
+    assert not any(Path(f"/proc/{pid}").exists() for pid in both.values())
+    assert "gift: another process of the run has ended" in err
+    assert "bug" not in err
+    assert "failed; the last checkpoint is whole, go on with: gift run spec.yaml --processes 2 --resume" in err
+    run = run_in(tmp_path)
+    assert run.status.state == "failed"
+    assert run.holder() is None
