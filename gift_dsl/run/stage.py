@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -326,7 +327,11 @@ class _Stage:
         self.lines = sum(1 for _ in read_lines(self.run_directory.metrics))
         self.trackers = Trackers(self.run_directory, self.plan) if self.session.is_main else None
         try:
-            with Lines(self.run_directory.metrics) as self.metrics, _garbage_of_its_own():
+            with (
+                Lines(self.run_directory.metrics) as self.metrics,
+                ThreadPoolExecutor(1, "gift-record") as self.recorder,
+                _garbage_of_its_own(),
+            ):
                 self.progress.begin(self._total())
                 _trainer_of(self.stage)(job)
         finally:
@@ -348,13 +353,15 @@ class _Stage:
         found = latest(self.run_directory.checkpoints / self.plan.stages[self.index - 1].name)
         return None if found is None else found.path
 
-    def _on_groups(self, step: int, groups: Sequence[Group]) -> None:
+    def _on_groups(self, step: int, groups: Sequence[Group]) -> Future[Path] | None:
+        """Write the shard beside the updates, which leave a processor idle: on a GPU, or with one thread."""
         output = self.plan.runtime.output
         if not self.session.is_main or output["trajectories"] == "none":
-            return
+            return None
         kept = groups if output["trajectories"] == "all" else groups[: output["trajectory_sample"]]
-        if kept:
-            write_shard(self.run_directory, self.index, self.stage.name, step, kept)
+        if not kept:
+            return None
+        return self.recorder.submit(write_shard, self.run_directory, self.index, self.stage.name, step, kept)
 
     def _on_step(self, record: StepRecord) -> None:
         self.session.note_spent()

@@ -25,6 +25,7 @@ import os
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -213,6 +214,8 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
     """
 
     scores_sampled = True
+    _is_resumed = False
+    _beside: Future[Any] | None = None
     args: Any
     model: Any
     optimizer: Any
@@ -236,7 +239,6 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self._logs: Any = None
         self._logged: list[dict[str, float]] = []
         self._started = self._updating = time.perf_counter()
-        self._is_resumed = False
         config = make_config(job)
         with offering_shards(job.plan):
             super().__init__(
@@ -304,7 +306,7 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
             self.rest()
             _LOG.debug("step %d played in %.1f s", number, time.perf_counter() - started)
             started = time.perf_counter()
-            self.job.hooks.on_groups(number, step.played)
+            self._beside = self.job.hooks.on_groups(number, step.played)
             step.clock.recording = time.perf_counter() - started
         self._rows = [row for update in step.updates for row in rows_of_rank(update, self.team.rank, self.team.size)]
         self._row_tokens = [update.num_tokens for update in step.updates for _ in self._own(update)]
@@ -551,12 +553,15 @@ class GiftTrainer(ShardedCheckpoints, GRPOTrainer):
         self.train_state = step.state
         done = self.steps_done
         ended = time.perf_counter()
+        if self._beside is not None:
+            self._beside.result()
+        step.clock.recording += time.perf_counter() - ended
         sums, mismatch = (torch.stack(each).sum(0) for each in zip(*self._gathered_sums(), strict=True))
         metrics = {
             **step_metrics(step, self.algorithm),
             **update_metrics(self._logged, TokenSums(*sums.tolist()), Mismatch.from_sums(mismatch)),
             "time/update_s": ended - self._updating,
-            "time/step_s": ended - self._started,
+            "time/step_s": time.perf_counter() - self._started,
         }
         self._logged = []
         self._sums, self._mismatch = torch.zeros_like(self._sums), torch.zeros_like(self._mismatch)

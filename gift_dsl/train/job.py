@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ class Hooks:
 
     Attributes:
         on_course: by a supervised trainer, with the steps that its data gives, before it trains.
-        on_groups: with the number of a step (from 0) and everything that was played in it, before its updates.
+        on_groups: with the number of a step (from 0) and everything that was played in it, before its updates. Work
+            that goes on beside these is returned, and waited for before `on_step`.
         on_step: with the metrics of a step, after it; on rank 0 only.
         should_stop: why the stage is to end now, or None. The trainer then saves a checkpoint and returns.
         on_checkpoint: with the folder and the state of the trainer (`step`, ...) once all files are written; on rank
@@ -61,7 +63,7 @@ class Hooks:
     """
 
     on_course: Callable[[int], None] = _no_length
-    on_groups: Callable[[int, Sequence[Group]], None] = _no_groups
+    on_groups: Callable[[int, Sequence[Group]], Future[Any] | None] = _no_groups
     on_step: Callable[[StepRecord], None] = _no_step
     should_stop: Callable[[], str | None] = _no_reason
     on_checkpoint: Callable[[Path, JsonMap], None] = _no_checkpoint

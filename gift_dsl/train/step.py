@@ -83,7 +83,7 @@ class Clock:
         play: wall time of playing.
         generate: wall time in which the policy's engine was at work.
         environment: CPU time of rules, prompts, parsing and records: the table's own thread, without its players.
-        recording: wall time in which what was played was written down.
+        recording: wall time in which the step waited for what was played to be written down.
     """
 
     play: float = 0.0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import statistics
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 
-from gift_dsl.errors import GiftError
+from gift_dsl.errors import GiftError, MachineError
 from gift_dsl.play.keys import Keys
+from gift_dsl.train.grpo import GiftTrainer
 from tests.train.reference import advantages_of, aggregate, token_loss
 from tests.train.staged import Log, Recorded, Watched, distributions, engine_of, logprobs, recorded_plan, train
 
@@ -177,6 +180,47 @@ def test_parts_of_different_temperatures_are_refused(tmp_path):
     stage = replace(stage, play=replace(stage.play, parts=(hot, second)))
     with pytest.raises(GiftError, match=r"samples at temperatures \[1.0, 1.5\]"):
         train(replace(plan, stages=(stage,)), tmp_path)
+
+
+def test_what_goes_on_beside_the_updates_is_over_before_the_step_is_told(monkeypatch, tmp_path):
+    plan = recorded_plan(steps=3)
+    watched, updated, found = Watched(monkeypatch, Recorded(plan)), threading.Event(), []
+    may_step = GiftTrainer._may_step
+
+    def see(trainer, optimizer):
+        updated.set()
+        return may_step(trainer, optimizer)
+
+    monkeypatch.setattr(GiftTrainer, "_may_step", see)
+
+    def write():
+        found.append(updated.wait(60))
+        updated.clear()
+
+    with ThreadPoolExecutor(1) as beside:
+        log = Log()
+        told = []
+        log.hooks = replace(
+            log.hooks,
+            on_groups=lambda step, groups: beside.submit(write),
+            on_step=lambda record: told.append((record.step, len(found))),
+        )
+        train(plan, tmp_path, log=log)
+    assert found == [True] * 3, "an update was made meanwhile"
+    assert told == [(0, 1), (1, 2), (2, 3)]
+    assert len(watched.losses) == 3
+
+
+def test_what_fails_beside_the_updates_ends_the_stage_before_the_step_counts(monkeypatch, tmp_path):
+    plan, told = recorded_plan(steps=2), []
+    Watched(monkeypatch, Recorded(plan))
+    failed = Future()
+    failed.set_exception(MachineError("the disk is full"))
+    log = Log()
+    log.hooks = replace(log.hooks, on_groups=lambda step, groups: failed, on_step=told.append)
+    with pytest.raises(MachineError, match="the disk is full"):
+        train(plan, tmp_path, log=log)
+    assert told == log.checkpoints == []
 
 
 def test_garbage_is_looked_for_seldom_while_playing_and_as_before_while_updating(monkeypatch, tmp_path):
