@@ -37,6 +37,7 @@ SETS = (
     "algorithm.group_size=4",
     "algorithm.groups_per_step=4",
     "algorithm.mini_batch_size=16",
+    "algorithm.epochs=1",
     "algorithm.warmup_steps=0",
     "algorithm.schedule=constant",
     "resources.micro_batch_size=8",
