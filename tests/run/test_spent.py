@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import threading
 from contextlib import contextmanager
@@ -121,6 +122,24 @@ def test_books_are_read_as_they_were_before_or_after_they_are_put_together(run):
     again.write()
     assert read_spent(run)["rival"]["calls"] == 3
     assert [path.name for path in (run.path / "usage").iterdir()] == ["0.json"]
+
+
+def test_a_session_that_asks_nobody_puts_the_books_of_a_killed_one_together(run):
+    call(Ledger(run, {}, 0, 1).budget, 2)
+    before = read_spent(run)
+    assert before["rival"]["calls"] == 2
+    Ledger(run, {}, 0, 1).write()
+    assert [path.name for path in (run.path / "usage").iterdir()] == ["0.json"]
+    assert read_spent(run) == before
+
+
+def test_what_an_older_session_did_not_count_is_what_the_others_counted(run):
+    (run.path / "usage").mkdir()
+    old = {name: value for name, value in Usage(2, usd=1.0).to_json().items() if name != "served"}
+    (run.path / "usage" / "0.json").write_text(json.dumps({"rival": old}))
+    ledger = Ledger(run, {}, 1, 2)
+    call(ledger.budget, 1, served="m fp_1")
+    assert read_spent(run)["rival"] == Usage(3, usd=1.5, served={"m fp_1": 1}).to_json()
 
 
 def test_lines_of_the_books_do_not_grow_without_end(run, monkeypatch):
