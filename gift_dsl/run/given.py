@@ -12,7 +12,10 @@ import contextlib
 import faulthandler
 import gc
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +26,10 @@ from gift_dsl.run.request import STOPPED, RunOutcome
 
 _SHARDING: Final = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 """What `accelerate launch` sets where it is told of FSDP or DeepSpeed."""
+_OF_TORCHRUN: Final = "TORCHELASTIC_RUN_ID"
+"""What torchrun sets, and `accelerate launch`, which uses it."""
+_LOOK_S: Final = 0.5
+"""Time between two looks whether the launcher lives."""
 
 
 def is_given() -> bool:
@@ -70,6 +77,17 @@ def stay_apart() -> None:
     atexit.unregister(_end_group)
 
 
+def _stop_without(launcher: int, signals: Signals) -> None:
+    """Ask this process to stop, as a terminal that is closed does, when its launcher has died.
+
+    torchrun dies of what it does not handle, SIGUSR1 and SIGKILL, and leaves its processes to themselves.
+    """
+    while os.getppid() == launcher:
+        time.sleep(_LOOK_S)
+    if not signals.got:  # a second signal would not let it save
+        os.kill(os.getpid(), signal.SIGHUP)
+
+
 class GivenRanks:
     """This process among those of a launcher.
 
@@ -79,6 +97,8 @@ class GivenRanks:
 
     def __init__(self, signals: Signals) -> None:
         self.signals, self.state = signals, join_given()
+        if _OF_TORCHRUN in os.environ:  # a launcher made by hand may be a shell that does not wait
+            threading.Thread(target=_stop_without, args=(os.getppid(), signals), daemon=True).start()
         self._broken = False
 
     @property
