@@ -18,6 +18,7 @@ COLORS = {"arithmetic": "#d1495b", "matrix": "#2a78c2", "tictactoe": "#2e8b57", 
 WIDTH, HEIGHT = 820, 380
 LEFT, RIGHT, TOP, BOTTOM = 58, 132, 46, 48
 SMOOTH = 5
+TICK = 5
 
 Points = list[float]
 
@@ -80,9 +81,9 @@ def picture(runs: list[Path]) -> str:
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8a8f98" stroke-opacity="0.25"/>'
         )
         grid.append(text(LEFT - 10, y + 4, f"{tenth / 10:.1f}", 'text-anchor="end"'))
-    for quarter in range(5):
-        x = x_of(quarter / 4)
-        grid.append(text(x, HEIGHT - BOTTOM + 20, str(round(quarter / 4 * steps)), 'text-anchor="middle"'))
+    for step in (1, *range(TICK, steps + 1, TICK)):
+        x = x_of((step - 1) / max(1, steps - 1))
+        grid.append(text(x, HEIGHT - BOTTOM + 20, str(step), 'text-anchor="middle"'))
     labels, last = [], 2.0
     for rate, game, color in sorted(ends, reverse=True):
         last = min(rate, last - 0.06)  # labels do not cover each other
