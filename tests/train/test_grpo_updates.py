@@ -198,7 +198,7 @@ def test_bf16_is_computed_again_by_the_trainer_and_the_difference_is_logged(monk
 
 def test_dropout_of_adapters_is_no_mismatch_of_engine_and_trainer(tmp_path):
     lora = LoraPlan(rank=4, alpha=8.0, dropout=0.5, target_modules=("all-linear",))
-    plan = of_format(plan_of("stages[nested].until.steps=2", "algorithm.learning_rate=0.3"), compute="bf16", lora=lora)
+    plan = of_format(plan_of("stages[nested].until.steps=2", "algorithm.learning_rate=0.2"), compute="bf16", lora=lora)
     plain = adapted(engine_of(schooled()), lora, seed=5)
     engine = TransformersEngine(plain.model, plain.codec, compute="bf16")
     _, log = train(plan, tmp_path, engine)
